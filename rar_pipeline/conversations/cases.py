@@ -1,0 +1,69 @@
+"""Cases: a conversation up to a turn, and the movies that the turn names for the first time (PROTOCOL.md, `fresh_turns`).
+
+Validation and test hold recommenders' turns only. Training also takes what seekers name, and the published sequences without text, as further
+examples of "after these movies, that one".
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+
+import polars as pl
+
+from rar_pipeline.tables import CASES
+
+ORIGINS = {"recommender": "dialogue", "seeker": "seeker", "unknown": "sequence"}
+
+
+def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame:
+    """The table `cases` of linked mentions (tables MENTIONS) and turns (DIALOGUES).
+
+    A movie is new by its corpus id, or by the data set's own name or id where it is not linked; a turn counts as a case when it names at
+    least one new movie and, for dialogues, any turn came before.
+    """
+    turns: dict[str, list[str]] = defaultdict(list)
+    for row in dialogues.sort("dialogue_id", "turn").iter_rows(named=True):
+        turns[row["dialogue_id"]].append(f"{row['speaker'].capitalize()}: {row['text']}")
+    rows = []
+    ordered = mentions.sort("dialogue_id", "position")
+    for (dialogue_id,), group in ordered.group_by(["dialogue_id"], maintain_order=True):
+        history: list[str] = []
+        named: set[str] = set()
+        for (turn,), mentioned in group.group_by(["turn"], maintain_order=True):
+            first = mentioned.row(0, named=True)
+            origin = ORIGINS[first["speaker"]]
+            targets: list[str] = []
+            disliked: list[str] = []
+            unlinked = 0
+            for row in mentioned.iter_rows(named=True):
+                own = row["source_id"] or row["text"]
+                identity = row["movie_id"] or own
+                if identity in named:
+                    continue
+                named.add(identity)
+                if row["movie_id"] is None:
+                    unlinked += 1
+                    continue
+                targets.append(row["movie_id"])
+                if row["liked"] == 0:
+                    disliked.append(row["movie_id"])
+            answerable = int(turn) > 0 or origin == "sequence"  # type: ignore[call-overload]
+            wanted = origin == "dialogue" or first["split"] == "train"
+            if (targets or unlinked) and answerable and wanted and (history or origin != "sequence"):
+                rows.append(
+                    {
+                        "dataset": first["dataset"],
+                        "split": first["split"],
+                        "case_id": f"{dialogue_id}:{turn}",
+                        "dialogue_id": dialogue_id,
+                        "turn": turn,
+                        "origin": origin,
+                        "context": "" if origin == "sequence" else "\n".join(turns[str(dialogue_id)][: int(turn)]),  # type: ignore[call-overload]
+                        "history": list(history),
+                        "targets": targets,
+                        "disliked": disliked,
+                        "unlinked_targets": unlinked,
+                    }
+                )
+            history.extend(targets)
+    return CASES.frame(rows).sort("split", "dialogue_id", "turn")

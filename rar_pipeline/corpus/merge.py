@@ -1,0 +1,81 @@
+"""Entity resolution: records of all sources to one row a movie.
+
+First by shared ids, then by normalised title, year and people, source by source in the order of table precedence. The rules are SQL
+(sql/corpus/: precedence, identified, evidence, matched, movies); this module runs the statements in their order.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+import duckdb
+import polars as pl
+
+from rar_pipeline.corpus.normalise import normalise_name, normalised
+from rar_pipeline.sql import statement
+from rar_pipeline.tables import CONFLICTS, MOVIES, SOURCE_MOVIES
+
+CATALOGUES = ("netflix", "disney_plus", "hulu", "amazon_prime")
+PLACEHOLDER = r"^\W*(add a plot|no overview|plot (is )?(unknown|unavailable|under wraps)|under wraps|n/a|tba|coming soon)\b"
+BEFORE_ALL, AFTER_ALL = 1, 99
+
+
+@dataclass(frozen=True)
+class Merged:
+    """The corpus, what was disputed, other titles in use, and how many records of each source went which way."""
+
+    movies: pl.DataFrame  # tables.MOVIES, sorted by movie_id
+    conflicts: pl.DataFrame  # tables.CONFLICTS
+    aliases: pl.DataFrame  # movie_id, title: titles of sources that are not the movie's own
+    counts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> "matched by id", "left out: ..." -> records
+
+
+def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None) -> Merged:
+    """Merge records of all sources (tables.SOURCE_MOVIES) into movies.
+
+    `excluded` (same columns) holds IMDb's titles of kinds that must stay out: records that carry their ids or are found to be them are left
+    out and counted. The result does not depend on the order of the rows.
+    """
+    claims = SOURCE_MOVIES.conform(claims).sort("source", "source_id").with_row_index("record")
+    claims = claims.with_columns(pl.when(pl.col("imdb_id").str.contains(r"^tt\d{7,}$")).then("imdb_id").alias("imdb_id"))
+    excluded = SOURCE_MOVIES.empty() if excluded is None else SOURCE_MOVIES.conform(excluded)
+    both = pl.concat([claims.drop("record"), excluded])
+    con = duckdb.connect(config={"preserve_insertion_order": "false"})
+    try:
+        con.register("claims", claims)
+        con.register("excluded", excluded)
+        con.register("title_keys", normalised(pl.concat([both["title"], both["original_title"]])))
+        names = pl.concat([both["directors"].explode(), both["cast"].explode()])
+        con.register("name_keys", normalised(names, normalise_name))
+        _resolve(con)
+        for table in ("placed", "movies", "conflicts", "aliases"):
+            con.execute(statement("corpus", table), {"placeholder": PLACEHOLDER} if table == "movies" else None)
+        counts: dict[str, dict[str, int]] = {}
+        for source, what, records in con.sql(statement("corpus", "merge_counts")).fetchall():
+            counts.setdefault(source, {})[what] = int(records)
+        return Merged(
+            MOVIES.conform(con.sql("SELECT * FROM movies ORDER BY movie_id").pl()),
+            CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()),
+            con.sql("SELECT * FROM aliases ORDER BY ALL").pl(),
+            counts,
+        )
+    finally:
+        con.close()
+
+
+def _resolve(con: duckdb.DuckDBPyConnection) -> None:
+    for table in ("precedence", "shared_ids", "identified", "unit_keys", "unit_people"):
+        con.execute(statement("corpus", table))
+    con.execute(statement("corpus", "units"), {"catalogues": list(CATALOGUES)})
+    con.execute(statement("corpus", "resolved"))
+    batches = [int(row[0]) for row in con.sql("SELECT DISTINCT batch FROM units WHERE batch > 0 ORDER BY batch").fetchall()]
+    for batch in batches:
+        _match(con, batch, batch, among=False)
+    # a last look at all that is left, now also inside each batch: the same film twice in one catalogue
+    _match(con, BEFORE_ALL, AFTER_ALL, among=True)
+
+
+def _match(con: duckdb.DuckDBPyConnection, first: int, last: int, among: bool) -> None:
+    con.execute(statement("corpus", "evidence"), {"first": first, "last": last, "among": among})
+    con.execute(statement("corpus", "matched"), {"by_title": not among})
+    con.execute(statement("corpus", "resolved_more"))

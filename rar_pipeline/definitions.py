@@ -1,0 +1,37 @@
+"""The whole pipeline in the order in which data flows; nothing is discovered by magic."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import dagster as dg
+
+from rar_pipeline.defs.automation import JOBS, SCHEDULES
+from rar_pipeline.defs.conversations import conversation_assets
+from rar_pipeline.defs.corpus import corpus_assets
+from rar_pipeline.defs.evaluation import evaluation_assets
+from rar_pipeline.defs.retriever import supervised_retriever
+from rar_pipeline.defs.rounds import round_assets
+from rar_pipeline.resources import resources as default_resources
+from rar_pipeline.settings import Settings, load_settings
+
+
+def build_defs(*, settings: Settings | None = None, resources: Mapping[str, object] | None = None) -> dg.Definitions:
+    """The definitions for some settings (default: those of the environment); `resources` take the place of those that the settings describe."""
+    settings = settings or load_settings()
+    return dg.Definitions(
+        assets=[
+            *corpus_assets(settings),
+            *conversation_assets(settings),
+            supervised_retriever(settings),
+            *round_assets(settings),
+            *evaluation_assets(settings),
+        ],
+        jobs=JOBS,
+        schedules=SCHEDULES,
+        resources={**default_resources(settings), **(resources or {})},
+        executor=dg.in_process_executor,
+    )
+
+
+defs = build_defs()

@@ -1,0 +1,220 @@
+"""Recommendations of every system -> metrics -> leaderboard, champion, report, and the database for people who browse."""
+
+import json
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from rar_pipeline.defs.conversations import cases, mentions
+from rar_pipeline.defs.corpus import CONVERSATION_PUBLISHERS, MOVIE_PUBLISHERS
+from rar_pipeline.defs.retriever import encoder, read_catalogue
+from rar_pipeline.defs.rounds import judge
+from rar_pipeline.defs.shell import DATASET, checks, publish, told
+from rar_pipeline.files import write_json
+from rar_pipeline.metadata import table_value
+from rar_pipeline.resources import Lake, LanguageModel
+from rar_pipeline.settings import Settings
+from rar_pipeline.tables import CASES, DATASETS, FEEDBACK, LEADERBOARD, MENTIONS, METRICS, MOVIES, RAW_FILES, RECOMMENDATIONS, TABLES
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from rar_pipeline.tables import Table
+
+
+def made(lake: Lake, table: "Table", name: str | None = None) -> list[str]:
+    """Data sets of which the lake holds a table."""
+    return [dataset for dataset in DATASETS if lake.file(table, dataset, name).exists()]
+
+
+def all_of(lake: Lake, table: "Table") -> pl.DataFrame:
+    """A partitioned table with all its data sets."""
+    return pl.concat([table.empty(), *(lake.read(table, dataset) for dataset in made(lake, table))])
+
+
+def recommendations(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `recommendations`."""
+    names = [f"round_{number}" for number in range(settings.rounds + 1)]
+
+    @dg.asset(
+        name="recommendations",
+        deps=[cases, mentions, *(dg.AssetKey([name, "retriever"]) for name in names)],
+        partitions_def=DATASET,
+        group_name="evaluation",
+        kinds={"openai"},
+        pool="llm",
+        check_specs=checks("recommendations", RECOMMENDATIONS),
+        description="What every system recommends on validation and test: baselines and retrievers on all cases, the LLM on as many as the preset pays for.",
+    )
+    @told
+    def recommended(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.systems import recommend
+
+        dataset = context.partition_key
+        with judge(lake, language_model, context.log.info) as ask:
+            frame = recommend(
+                lake.read(CASES, dataset),
+                lake.read(MENTIONS, dataset),
+                lake.read(MOVIES),
+                read_catalogue(lake),
+                {name: lake.folder("retriever", name, dataset) for name in names},
+                encoder(settings, context.log.info),
+                ask,
+                language_model.generates,
+                settings,
+                context.log.info,
+            )
+        sizes = frame.group_by("split", "system").len().sort("split", "system")
+        figures = {f"{split} {system} cases": count for split, system, count in sizes.iter_rows()}
+        return publish(lake, RECOMMENDATIONS, frame, part=dataset, figures=figures)
+
+    return recommended
+
+
+@dg.asset(
+    deps=["recommendations", cases],
+    partitions_def=DATASET,
+    group_name="evaluation",
+    kinds={"polars"},
+    check_specs=checks("metrics", METRICS),
+)
+@told
+def metrics(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    """Every metric of every case and system, under both protocols, before any averaging."""
+    from rar_pipeline.evaluation.metrics import score
+
+    dataset = context.partition_key
+    frame = score(lake.read(RECOMMENDATIONS, dataset), lake.read(CASES, dataset))
+    shown = frame.filter((pl.col("split") == "validation") & (pl.col("protocol") == "fresh_turns") & (pl.col("metric") == "N@10"))
+    means = shown.group_by("system").agg(pl.col("value").mean()).sort("system")
+    return publish(lake, METRICS, frame, part=dataset, figures={f"validation N@10 {system}": value for system, value in means.iter_rows()})
+
+
+def champion(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `champion`."""
+    names = [f"round_{number}" for number in range(settings.rounds + 1)]
+    gate = dg.AssetCheckSpec("gate", asset="champion", description="The champion lost to no version on validation data.")
+
+    @dg.asset(
+        name="champion",
+        deps=[metrics, *(dg.AssetKey([name, "retriever"]) for name in names)],
+        partitions_def=DATASET,
+        group_name="evaluation",
+        check_specs=[gate],
+        description="The version that serves: a challenger takes its place only by a paired-bootstrap win on validation data.",
+    )
+    @told
+    def chosen(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.champion import choose_champion
+        from rar_pipeline.evaluation.champion import told as sentence
+        from rar_pipeline.retriever.version import read_record
+
+        dataset = context.partition_key
+        choice = choose_champion(lake.read(METRICS, dataset), names, None, settings.seed)
+        weights = read_record(lake.folder("retriever", choice["version"], dataset)).weights_sha256
+        path = lake.folder("evaluation", "champion", dataset) / "champion.json"
+        write_json(path, {"dataset": dataset, **choice, "weights_sha256": weights})
+        context.log.info(f"{dataset}: {sentence(choice)}")
+        lost = [trial for trial in choice["trials"] if trial["champion"] == choice["version"] and trial["wins"] and not choice["llm"]]
+        trials = table_value(choice["trials"])
+        return dg.MaterializeResult(
+            metadata={"champion": choice["version"], "llm": choice["llm"], "why": sentence(choice), "trials": trials, "path": dg.MetadataValue.path(path)},
+            check_results=[dg.AssetCheckResult(passed=not lost, check_name="gate", metadata={"trials": trials})],
+        )
+
+    return chosen
+
+
+def leaderboard(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `leaderboard`."""
+
+    @dg.asset(
+        name="leaderboard",
+        deps=[metrics],
+        group_name="evaluation",
+        kinds={"polars"},
+        check_specs=checks("leaderboard", LEADERBOARD),
+        description="Means with bootstrap intervals over conversations, and paired differences to the system that each has to beat.",
+    )
+    @told
+    def averaged(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.bootstrap import leaderboard as board
+        from rar_pipeline.evaluation.systems import references
+
+        scores, against = all_of(lake, METRICS), references(settings.rounds)
+        frame = pl.concat([board(scores, scope=scope, references=against, seed=settings.seed) for scope in ("all", "judged")])
+        shown = frame.filter((pl.col("split") == "test") & (pl.col("protocol") == "fresh_turns") & (pl.col("scope") == "all") & (pl.col("metric") == "R@10"))
+        figures = {f"{dataset} {system} R@10": value for dataset, system, value in shown.select("dataset", "system", "value").iter_rows()}
+        return publish(lake, LEADERBOARD, frame.sort(LEADERBOARD.key), figures=figures)
+
+    return averaged
+
+
+def report(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `report`."""
+
+    @dg.asset(
+        name="report",
+        deps=["leaderboard", "champion", "movies"],
+        group_name="evaluation",
+        kinds={"html"},
+        description="One HTML file that opens offline, and the same figures as report.json.",
+    )
+    @told
+    def written(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.inputs import report_inputs
+        from rar_pipeline.evaluation.report import render_report, report_json
+        from rar_pipeline.files import replacing
+
+        raw = pl.concat([lake.read(RAW_FILES, publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)])
+        datasets = made(lake, METRICS)
+        inputs = report_inputs(
+            settings,
+            language_model.name,
+            raw,
+            lake.read(MOVIES),
+            {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)},
+            lake.read(LEADERBOARD),
+            {dataset: json.loads((lake.folder("evaluation", "champion", dataset) / "champion.json").read_text()) for dataset in datasets},
+            _versions(lake, datasets, settings.rounds),
+            _feedback(lake, settings.rounds),
+        )
+        folder = lake.folder("evaluation", "report")
+        write_json(folder / "report.json", report_json(inputs))
+        with replacing(folder / "report.html") as temporary:
+            temporary.write_text(render_report(inputs), encoding="utf-8")
+        page = (folder / "report.html").resolve()
+        context.log.info(f"report: {page}")
+        return dg.MaterializeResult(
+            metadata={"report": dg.MetadataValue.url(page.as_uri()), "path": dg.MetadataValue.path(page), "bytes": page.stat().st_size}
+        )
+
+    return written
+
+
+def _versions(lake: Lake, datasets: "Iterable[str]", rounds: int) -> list[object]:
+    from rar_pipeline.retriever.version import read_record
+
+    return [read_record(lake.folder("retriever", f"round_{number}", dataset)) for dataset in datasets for number in range(rounds + 1)]
+
+
+def _feedback(lake: Lake, rounds: int) -> list[tuple[str, int, pl.DataFrame]]:
+    names = {number: f"round_{number}_feedback" for number in range(1, rounds + 1)}
+    return [(dataset, number, lake.read(FEEDBACK, dataset, name)) for number, name in names.items() for dataset in made(lake, FEEDBACK, name)]
+
+
+@dg.asset(deps=["leaderboard", "movies", "title_index", "mentions", "cases", "metrics"], group_name="evaluation", kinds={"duckdb"})
+@told
+def database(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    """`rar.duckdb`: views over the lake's tables, every column with its meaning, for people who browse."""
+    from rar_pipeline.database import publish_database
+
+    views = publish_database(lake.path, TABLES)
+    context.log.info(f"{lake.path / 'rar.duckdb'}: {', '.join(views)}")
+    return dg.MaterializeResult(metadata={"path": dg.MetadataValue.path(lake.path / "rar.duckdb"), "views": len(views)})
+
+
+def evaluation_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """All assets of the evaluation."""
+    return [recommendations(settings), metrics, champion(settings), leaderboard(settings), report(settings), database]

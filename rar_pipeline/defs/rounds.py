@@ -1,0 +1,144 @@
+"""Preference rounds, unrolled: round_{t-1}/retriever -> round_t/feedback -> round_t/preferences -> round_t/retriever."""
+
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import dagster as dg
+
+from rar_pipeline.defs.conversations import cases
+from rar_pipeline.defs.retriever import described, encoder, read_catalogue
+from rar_pipeline.defs.shell import DATASET, checks, publish, told
+from rar_pipeline.resources import Lake, LanguageModel
+from rar_pipeline.settings import Settings
+from rar_pipeline.tables import CASES, FEEDBACK, MOVIES, PREFERENCES, TITLES
+
+if TYPE_CHECKING:
+    from rar_pipeline.generation.questions import Answer, Question
+
+
+@contextmanager
+def judge(lake: Lake, language_model: LanguageModel, log: Callable[[str], None]) -> "Iterator[Callable[[Sequence[Question]], list[Answer]]]":
+    """A function that puts questions to the language model, grounding what it writes in the corpus."""
+    from rar_pipeline.corpus.link import Linker
+    from rar_pipeline.generation.progress import asking
+
+    linker = Linker(lake.read(TITLES))
+    with language_model.open() as handle:
+        yield lambda questions: asking(questions, handle, linker.match_generated, log)
+
+
+def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
+    """The asset `round_<number>/feedback`."""
+    name = f"round_{number}"
+
+    @dg.asset(
+        key=[name, "feedback"],
+        deps=[dg.AssetKey([f"round_{number - 1}", "retriever"]), cases, "title_index"],
+        partitions_def=DATASET,
+        group_name="preference",
+        kinds={"openai"},
+        pool="llm",
+        check_specs=checks([name, "feedback"], FEEDBACK),
+        description=f"Candidate sets drawn from round {number - 1}, ranked by the LLM. Answers are kept as they come; none is asked for twice.",
+    )
+    @told
+    def collected(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.plots import markdown_image, rewards_histogram
+        from rar_pipeline.preference.rounds import feedback_of_round
+
+        dataset = context.partition_key
+        with judge(lake, language_model, context.log.info) as ask:
+            frame = feedback_of_round(
+                lake.folder("retriever", f"round_{number - 1}", dataset),
+                number,
+                lake.read(CASES, dataset),
+                lake.read(MOVIES),
+                read_catalogue(lake),
+                encoder(settings, context.log.info),
+                ask,
+                settings,
+            )
+        statuses = {f"sets_{status}": count for status, count in frame["status"].value_counts().iter_rows()}
+        spent = {column: int(frame[column].sum()) for column in ("prompt_tokens", "answer_tokens")}
+        figures = {"contexts": frame["case_id"].n_unique(), "mean_reward": float(frame["reward"].mean() or 0.0), "seconds": float(frame["seconds"].sum())}
+        return publish(
+            lake,
+            FEEDBACK,
+            frame,
+            part=dataset,
+            name=f"{name}_feedback",
+            dropped={reason: statuses.get(f"sets_{reason}", 0) for reason in ("failed", "unparsed")},
+            figures=statuses | spent | figures,
+            extra={"rewards": dg.MetadataValue.md(markdown_image(rewards_histogram(frame.select("reward")), "rewards"))},
+        )
+
+    return collected
+
+
+def preferences(number: int) -> dg.AssetsDefinition:
+    """The asset `round_<number>/preferences`."""
+    name = f"round_{number}"
+
+    @dg.asset(
+        key=[name, "preferences"],
+        deps=[dg.AssetKey([name, "feedback"])],
+        partitions_def=DATASET,
+        group_name="preference",
+        kinds={"polars"},
+        check_specs=checks([name, "preferences"], PREFERENCES),
+        description="Pairs of candidate sets of one context: the winner led to the better ranking.",
+    )
+    @told
+    def paired(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.preference.feedback import build_preferences
+
+        dataset = context.partition_key
+        frame = build_preferences(lake.read(FEEDBACK, dataset, f"{name}_feedback"))
+        reasons = {f"won_by_{reason}": count for reason, count in frame["reason"].value_counts().iter_rows()}
+        return publish(lake, PREFERENCES, frame, part=dataset, name=f"{name}_preferences", figures=reasons)
+
+    return paired
+
+
+def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
+    """The asset `round_<number>/retriever`."""
+    name, parent = f"round_{number}", f"round_{number - 1}"
+
+    @dg.asset(
+        key=[name, "retriever"],
+        deps=[dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
+        partitions_def=DATASET,
+        group_name="preference",
+        kinds={"pytorch"},
+        pool="accelerator",
+        description=f"Round {number - 1}'s retriever, trained on the preferences of round {number}; the best epoch on validation, the start included.",
+    )
+    @told
+    def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.preference.rounds import preference_round
+
+        dataset = context.partition_key
+        version, now = preference_round(
+            lake.folder("retriever", name, dataset),
+            lake.folder("retriever", parent, dataset),
+            number,
+            lake.read(CASES, dataset),
+            lake.read(PREFERENCES, dataset, f"{name}_preferences"),
+            read_catalogue(lake),
+            encoder(settings, context.log.info),
+            settings,
+            context.log.info,
+        )
+        return described(lake, version, now)
+
+    return trained
+
+
+def round_assets(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The chain of all preference rounds."""
+    return [
+        asset
+        for number in range(1, settings.rounds + 1)
+        for asset in (feedback(number, settings), preferences(number), retriever(number, settings))
+    ]

@@ -1,0 +1,1 @@
+"""Evaluation: metrics, bootstrap intervals, systems to compare with, plots and the report."""

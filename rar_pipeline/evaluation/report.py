@@ -1,0 +1,189 @@
+"""The report: one self-contained HTML file for people, and the same figures as a dictionary for machines.
+
+The page asks for nothing: no address, no font, no script from elsewhere, and its content security policy forbids it. All text
+of data sets and models is escaped by the template; the one inline script is allowed by its hash alone.
+"""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import polars as pl
+
+from rar_pipeline.evaluation import plots
+from rar_pipeline.evaluation import report_sections as sections
+from rar_pipeline.evaluation.breakdowns import (
+    HISTORY_BUCKETS,
+    by_history,
+    by_popularity,
+    comparable,
+    list_quality,
+    training_counts,
+)
+
+if TYPE_CHECKING:
+    from markupsafe import Markup
+
+_FOLDER = Path(__file__).parent
+BREAKDOWN_METRIC = "R@10"
+NAMES = {"redial": "ReDial", "inspired": "INSPIRED", "reddit": "Reddit-Movie"}
+
+
+@dataclass(frozen=True)
+class ReportInputs:
+    """All that the report tells. Frames are tables of `rar_pipeline.tables`, of all data sets together."""
+
+    # what ran
+    world: str  # sample, upstream, or the mirror's name
+    preset: str
+    seed: int
+    versions: Mapping[str, str]  # name -> version, in the order shown: code, packages, model, prompt, weights
+    raw_files: pl.DataFrame  # RAW_FILES
+    # tables
+    movies: pl.DataFrame  # MOVIES
+    mentions: pl.DataFrame  # MENTIONS
+    cases: pl.DataFrame  # CASES
+    recommendations: pl.DataFrame  # RECOMMENDATIONS
+    metrics: pl.DataFrame  # METRICS
+    leaderboard: pl.DataFrame  # LEADERBOARD
+    # words
+    systems: Mapping[str, str]  # system -> one line of what it is, in the order of the report
+    claims: Mapping[str, str]  # system -> what its difference from its reference shows, e.g. "The LLM", "The preference round"
+    shown_systems: Sequence[str]  # at most six, for plots and example conversations
+    champions: Mapping[str, str] = field(default_factory=dict)  # data set -> which version serves, and why
+    # training
+    curves: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # label of the vertical axis -> series, epoch, value
+    feedback: Sequence[tuple[str, int, pl.DataFrame]] = ()  # (data set, round, FEEDBACK)
+    dropped: pl.DataFrame = field(  # what was left out, where and why
+        default_factory=lambda: pl.DataFrame(schema={"table": pl.String, "reason": pl.String, "rows": pl.Int64})
+    )
+    split: str = "test"  # part of the data that plots, findings and examples are about
+
+
+def render_report(inputs: ReportInputs) -> str:
+    """The report as one HTML document."""
+    from jinja2 import Environment, FileSystemLoader, StrictUndefined
+    from markupsafe import Markup
+
+    environment = Environment(
+        loader=FileSystemLoader(_FOLDER), autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True
+    )
+    environment.filters |= {"figure": format_figure, "signed": format_signed, "count": format_count, "share": format_share}
+    script = (_FOLDER / "report.js").read_text(encoding="utf-8")
+    digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode()
+    return environment.get_template("report_template.html").render(
+        inputs=inputs,
+        names=NAMES,
+        script=Markup(script),  # noqa: S704 - our own file
+        script_hash=digest,
+        scopes=sections.SCOPES,
+        shown_metrics=sections.SHOWN_METRICS,
+        headline=sections.HEADLINE,
+        breakdown_metric=BREAKDOWN_METRIC,
+        boards=sections.boards(inputs.leaderboard),
+        findings=sections.findings(inputs.leaderboard, inputs.claims, inputs.split),
+        examples=sections.examples(inputs.cases, inputs.recommendations, inputs.movies, inputs.shown_systems, inputs.split),
+        corpus=sections.corpus_facts(inputs.movies),
+        links=sections.link_facts(inputs.mentions, inputs.cases),
+        feedback=sections.feedback_facts(inputs.feedback),
+        quality=_quality(inputs),
+        by_history={
+            scope: sections.breakdown_rows(by_history(part, inputs.cases), HISTORY_BUCKETS, BREAKDOWN_METRIC, inputs.split)
+            for scope, part in comparable(inputs.metrics).items()
+        },
+        figures=_figures(inputs),
+    )
+
+
+def report_json(inputs: ReportInputs) -> dict[str, Any]:
+    """The report for machines; everything in it can be written as JSON.
+
+    `results`: one entry a (data set, split, protocol, scope, system, metric) with value, low, high, standard_error, cases and
+    the paired difference; `versions`; `corpus`; `run`; `dropped`; `feedback`; `findings`.
+    """
+    return {
+        "run": {"world": inputs.world, "preset": inputs.preset, "seed": inputs.seed},
+        "results": inputs.leaderboard.to_dicts(),
+        "findings": sections.findings(inputs.leaderboard, inputs.claims, inputs.split),
+        "lists": _quality(inputs),
+        "champions": dict(inputs.champions),
+        "corpus": sections.corpus_facts(inputs.movies),
+        "conversations": sections.link_facts(inputs.mentions, inputs.cases),
+        "feedback": sections.feedback_facts(inputs.feedback),
+        "dropped": inputs.dropped.to_dicts(),
+        "versions": dict(inputs.versions) | {"files": dict(inputs.raw_files.sort("file").select("file", "sha256").iter_rows())},
+    }
+
+
+def _quality(inputs: ReportInputs) -> list[dict[str, Any]]:
+    return list_quality(inputs.recommendations.filter(pl.col("split") == inputs.split), inputs.movies.height).to_dicts()
+
+
+def _figures(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
+    """Figures by the section that shows them: results, popularity, corpus, training, rewards."""
+    from markupsafe import Markup
+
+    found: dict[str, list[tuple[str, Markup]]] = {"results": [], "popularity": [], "corpus": [], "training": [], "rewards": []}
+
+    def add(section: str, figure: Any, title: str, description: str) -> None:  # noqa: ANN401 - a matplotlib figure
+        found[section].append((title, Markup(plots.svg(figure, title, description))))  # noqa: S704 - matplotlib escapes its text
+
+    counts = training_counts(inputs.mentions)
+    parts = {scope: by_popularity(part, counts) for scope, part in comparable(inputs.metrics).items()}
+    of_split = inputs.leaderboard.filter(pl.col("split") == inputs.split, pl.col("protocol") == "fresh_turns")
+    for dataset in (name for name in NAMES if name in of_split["dataset"]):
+        board = of_split.filter(pl.col("dataset") == dataset)
+        scope = "judged" if "judged" in board["scope"] else "all"
+        add(
+            "results",
+            plots.leaderboard_plot(board.filter(pl.col("scope") == scope), sections.HEADLINE),
+            f"{NAMES[dataset]}: {sections.HEADLINE} of every system",
+            "Dots are means, lines 95 % intervals; the figures are in the table.",
+        )
+        for scope, popularity in parts.items():
+            of_dataset = popularity.filter(pl.col("dataset") == dataset, pl.col("split") == inputs.split)
+            systems = [name for name in inputs.shown_systems if name in of_dataset["system"]]
+            if systems:
+                add(
+                    "popularity",
+                    plots.recall_by_popularity(of_dataset, BREAKDOWN_METRIC, systems),
+                    f"{NAMES[dataset]}: {BREAKDOWN_METRIC} by popularity of the right movie, {scope} cases",
+                    "How many training conversations mention it: none, 1 to 4 (rare), more (middle), or one of the 100 most.",
+                )
+    add(
+        "corpus",
+        plots.corpus_by_decade(sections.decades(inputs.movies)),
+        "Movies of the corpus by decade",
+        "Wide bars: all movies; narrow bars: those with a plot.",
+    )
+    for label, curve in inputs.curves.items():
+        add("training", plots.training_curves(curve, label), f"Training: {label}", "One line a data set and round.")
+    if inputs.feedback:
+        rewards = pl.concat([frame.select(pl.lit(round_).alias("round"), "reward") for _, round_, frame in inputs.feedback])
+        add("rewards", plots.rewards_histogram(rewards), "Rewards by round", "How many candidate sets got which NDCG@10.")
+    return found
+
+
+def format_figure(value: float | None) -> str:
+    """.192, as papers of the field print it; a dash where there is none."""
+    return "–" if value is None else f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
+
+
+def format_signed(value: float | None) -> str:
+    """+.012 or −.004; a dash where there is none."""
+    return "–" if value is None else ("−" if round(value, 3) < 0 else "+") + format_figure(abs(value))
+
+
+def format_count(value: float | None) -> str:
+    """12,345; a dash where there is none."""
+    return "–" if value is None else f"{value:,.0f}"
+
+
+def format_share(value: float | None) -> str:
+    """98.2 %; a dash where there is none."""
+    return "–" if value is None else f"{100 * value:.1f} %"

@@ -1,0 +1,92 @@
+"""Raw text files as publishers ship them, plain or gzipped, with errors that name the file and the line.
+
+Also the one way in which files are written: under a temporary name, then moved into place.
+"""
+
+from __future__ import annotations
+
+import gzip
+import hashlib
+import json
+import os
+import zlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import polars as pl
+
+from rar_pipeline.errors import RarError
+
+
+def text_lines(path: Path) -> Iterator[str]:
+    """Lines of a UTF-8 text file, gzipped or not, without their line ends.
+
+    Raises RarError where the file is missing, cut off or not UTF-8.
+    """
+    number = 0
+    try:
+        opener = gzip.open if path.suffix == ".gz" else open
+        with opener(path, "rt", encoding="utf-8", newline="\n") as lines:
+            for number, line in enumerate(lines, 1):  # noqa: B007  (the errors below name it)
+                yield line.rstrip("\r\n")
+    except FileNotFoundError:
+        raise RarError(f"{path}: no such file; check RAR_SOURCES") from None
+    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+        raise RarError(f"{path}: damaged after line {number} ({error}); fetch the file again") from None
+    except UnicodeDecodeError as error:
+        raise RarError(f"{path}: not UTF-8 after line {number} ({error.reason}); fetch the file again") from None
+
+
+def json_lines(path: Path) -> Iterator[tuple[int, Any]]:
+    """(line number from 1, value) of every non-empty line of a JSONL file; (number, None) where a line is no JSON."""
+    for number, line in enumerate(text_lines(path), 1):
+        if not line.strip():
+            continue
+        try:
+            yield number, json.loads(line)
+        except json.JSONDecodeError:
+            yield number, None
+
+
+def sha256_of(path: Path) -> str:
+    """SHA-256 of a file's bytes, hexadecimal."""
+    with path.open("rb") as stream:
+        return hashlib.file_digest(stream, "sha256").hexdigest()
+
+
+def digest(*parts: object) -> str:
+    """Short content hash (16 hexadecimal digits) of JSON-able parts."""
+    text = json.dumps(parts, sort_keys=True, default=str, ensure_ascii=False)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def content_hash(frame: pl.DataFrame) -> str:
+    """SHA-256 (hexadecimal) of column names, types and values in their order: equal content, equal hash, on any machine."""
+    content = hashlib.sha256(repr(list(frame.schema.items())).encode())
+    vectors = [name for name, dtype in frame.schema.items() if isinstance(dtype, pl.Array) and not frame[name].has_nulls()]
+    for part in frame.drop(vectors).iter_slices(20_000):
+        content.update(part.write_ndjson().encode())
+    for name in vectors:  # as text they would take minutes
+        for vector in frame.select(name).iter_slices(20_000):
+            content.update(vector[name].to_numpy().tobytes())
+    return content.hexdigest()
+
+
+@contextmanager
+def replacing(path: Path) -> Iterator[Path]:
+    """A temporary path beside `path`; on success it takes its place at once, on failure nothing is left."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    try:
+        yield temporary
+        temporary.replace(path)
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def write_json(path: Path, value: Mapping[str, object]) -> None:
+    """Write a JSON object, whole or not at all."""
+    with replacing(path) as temporary:
+        temporary.write_text(json.dumps(value, indent=2, ensure_ascii=False, default=str) + "\n", encoding="utf-8")

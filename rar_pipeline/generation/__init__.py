@@ -1,0 +1,6 @@
+"""Generation: the language model that ranks candidates, and everything between a question and its grounded answer.
+
+Reading order: `embedded` (the model in the box), `client` (one call), `cache` (never the same call twice), `abilities` (what an
+endpoint can do), `prompts` (data into text), `modes` (likelihood, label, generate), `rank` (all questions, one interface).
+No reward, no metric and no table of the lake here.
+"""

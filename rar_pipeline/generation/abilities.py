@@ -1,0 +1,159 @@
+"""What an endpoint can do, asked once before the first question and told in one line.
+
+likelihood needs the log-probabilities of given text. Two ways are known: `grammar` (llama.cpp has no log-probabilities of prompts, but a
+grammar of token ids forces the text to be "generated", and the log-probabilities reported with it are those before the grammar) and `echo`
+(OpenAI's old completions, vLLM). label needs the top log-probabilities of a chat answer's first token. generate needs nothing; structured
+output is used where it is taken.
+An echo is believed only if it gives a token the log-probability that it had when it was generated: some servers are off by one.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.generation.client import Client, shown_url, told
+from rar_pipeline.generation.questions import Mode
+
+SCHEMA: dict[str, Any] = {
+    "type": "object",
+    "properties": {"recommendations": {"type": "array", "items": {"type": "string"}}},
+    "required": ["recommendations"],
+    "additionalProperties": False,
+}
+RESPONSE_FORMAT = {"type": "json_schema", "json_schema": {"name": "recommendations", "strict": True, "schema": SCHEMA}}
+_PROBE = "The capital of France is"
+
+
+@dataclass(frozen=True)
+class Abilities:
+    """`forcing`: grammar, echo or empty. `top_logprobs`: how many are given. `chat`: parameters that its chat takes, with their values."""
+
+    forcing: str = ""
+    top_logprobs: int = 0
+    chat: dict[str, Any] = field(default_factory=dict)
+
+    def told(self) -> str:
+        """One line for people."""
+        parts = [f"likelihood through {self.forcing}"] if self.forcing else []
+        parts += [f"top {self.top_logprobs} log-probabilities"] if self.top_logprobs else []
+        if not parts:
+            parts = ["structured output" if "response_format" in self.chat else "plain text, no structured output"]
+            parts += [] if "temperature" in self.chat else ["its own temperature"]
+        return ", ".join(parts)
+
+
+async def probe(client: Client, mode: Mode) -> Abilities:
+    """What `mode` needs to know of the endpoint. Raises RarError where nobody answers or the mode is not possible there."""
+    await client.reach()
+    if mode == "likelihood":
+        return Abilities(forcing=await _forcing(client))
+    chat = await _accepted(
+        client,
+        {"temperature": 0, "max_completion_tokens": 16} | ({} if mode == "label" else {"response_format": RESPONSE_FORMAT}),
+    )
+    return Abilities(top_logprobs=await _top_logprobs(client, chat), chat=chat) if mode == "label" else Abilities(chat=chat)
+
+
+def _impossible(client: Client, mode: Mode, wants: str, instead: str) -> RarError:
+    place = f"LLM endpoint {shown_url(client.handle.base_url)}, model {client.handle.model!r}"
+    return RarError(f"{place}: mode {mode} needs {wants}, which it does not give; set RAR_LLM_MODE={instead}")
+
+
+async def _forcing(client: Client) -> str:
+    import openai
+
+    try:
+        if await _grammar_works(client):
+            return "grammar"
+    except (openai.APIError, KeyError, TypeError, IndexError, ValueError):
+        pass
+    try:
+        if await _echo_works(client):
+            return "echo"
+    except (openai.APIError, KeyError, TypeError, IndexError, ValueError):
+        pass
+    raise _impossible(client, "likelihood", "log-probabilities of given text (a token grammar or echo)", "generate")
+
+
+async def _grammar_works(client: Client) -> bool:
+    tokens = await client.tokenize(" blue cheese")
+    answer = await client.complete(
+        [_PROBE],
+        max_tokens=len(tokens),
+        logprobs=1,
+        temperature=0,
+        extra_body={"grammar": token_grammar(tokens), "cache_prompt": False},
+    )
+    return [token["id"] for token in answer["choices"][0]["logprobs"]["content"]] == tokens
+
+
+async def _echo_works(client: Client) -> bool:
+    free = (await client.complete([_PROBE], max_tokens=1, logprobs=1, temperature=0))["choices"][0]
+    expected = free["logprobs"]["token_logprobs"][0]
+    text = _PROBE + free["text"]
+    echoed = (await client.complete([text], max_tokens=1, logprobs=1, temperature=0, echo=True))["choices"][0]["logprobs"]
+    inside = [p for p, at in zip(echoed["token_logprobs"], echoed["text_offset"], strict=True) if len(_PROBE) <= at < len(text)]
+    return len(inside) == 1 and abs(inside[0] - expected) < 0.3
+
+
+def token_grammar(tokens: list[int]) -> str:
+    """A llama.cpp grammar that admits exactly this sequence of token ids."""
+    return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
+
+
+async def _accepted(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:
+    """`wanted` without the parameters that the chat endpoint refuses, found out by asking for a word."""
+    import openai
+
+    parameters = dict(wanted)
+    while True:
+        try:
+            await client.chat([{"role": "user", "content": "Say yes."}], **parameters)
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            refused = _refused(error, parameters)
+            if refused is None:
+                raise RarError(
+                    f"LLM endpoint {shown_url(client.handle.base_url)} refuses a plain chat ({told(error)}); check RAR_LLM_MODEL"
+                ) from None
+            del parameters[refused]
+            if refused == "max_completion_tokens":
+                parameters["max_tokens"] = wanted[refused]
+        except openai.NotFoundError as error:
+            place = f"LLM endpoint {shown_url(client.handle.base_url)}"
+            raise RarError(
+                f"{place} has no model {client.handle.model!r} or no chat ({told(error)}); check RAR_LLM_MODEL"
+            ) from None
+        except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
+            raise RarError(
+                f"LLM endpoint {shown_url(client.handle.base_url)} refuses the key ({told(error)}); check OPENAI_API_KEY"
+            ) from None
+        except openai.APIError:
+            # a passing failure says nothing of abilities; the questions will meet it again and be counted
+            return parameters
+        else:
+            return parameters
+
+
+def _refused(error: Exception, parameters: dict[str, Any]) -> str | None:
+    """The parameter that the endpoint's refusal names; where it names none, the most unusual one that is left."""
+    message = str(error)
+    for parameter in parameters:
+        if parameter in message or (parameter == "response_format" and "json_schema" in message):
+            return parameter
+    return next((p for p in ("response_format", "max_completion_tokens", "temperature") if p in parameters), None)
+
+
+async def _top_logprobs(client: Client, chat: dict[str, Any]) -> int:
+    import openai
+
+    for count in (100, 20, 5):
+        try:
+            answer = await client.chat(
+                [{"role": "user", "content": "Say yes."}], **chat | {"logprobs": True, "top_logprobs": count}
+            )
+            return len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"])
+        except (openai.APIStatusError, KeyError, TypeError, IndexError):
+            continue
+    raise _impossible(client, "label", "top log-probabilities of chat answers", "generate")

@@ -1,0 +1,176 @@
+"""Questions in, answers out: one interface over the three modes, many questions at a time.
+
+A failing call costs its question (`status` failed, with the class of the error), never the run; an endpoint that does not answer at all, or that
+cannot do what the mode needs, is told once as a RarError before anything is asked. Every answer is on disk the moment it arrives, so a run that was
+killed goes on where it stopped and pays for nothing twice.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.generation import generate, label, likelihood, prompts
+from rar_pipeline.generation.abilities import Abilities, probe
+from rar_pipeline.generation.client import BudgetSpentError, Client, Part, Reply, told
+from rar_pipeline.generation.generate import Match
+from rar_pipeline.generation.questions import MODES, Answer, LanguageModelHandle, Mode, Question
+
+if TYPE_CHECKING:
+    import httpx2
+
+_SENDERS = {"likelihood": likelihood.send, "label": label.send, "generate": generate.send}
+
+
+def rank_all(
+    questions: Sequence[Question],
+    model: LanguageModelHandle,
+    match: Match,
+    *,
+    mode: Mode | None = None,
+    answers: int = 20,
+    shuffle: int | None = None,
+    on_answer: Callable[[Answer], None] | None = None,
+    on_abilities: Callable[[Abilities], None] | None = None,
+    transport: httpx2.AsyncBaseTransport | None = None,
+) -> list[Answer]:
+    """Answers to all questions, in their order.
+
+    `match`: title and year to movie_id, or None (mode generate). `mode`: None takes the handle's. `answers`: titles to ask for in mode generate.
+    `shuffle`: a seed that the candidates' order is drawn from, question by question; None shows them as given.
+    `on_answer`: called with each answer as it comes, from the thread that works. `on_abilities`: called once with what the endpoint can do, before
+    the first call; not at all where every answer was cached. `transport`: in place of the network.
+
+    Works with and without an event loop running in the calling thread. Raises RarError for an unknown mode, questions that the mode cannot ask,
+    an endpoint that does not answer or lacks what the mode needs, and a missing key.
+    """
+    chosen = mode or model.mode
+    if chosen not in MODES:
+        raise RarError(f"LLM mode {chosen!r} is unknown; choose one of {', '.join(MODES)}")
+    bare = next((q for q in questions if not q.candidates), None)
+    if bare is not None and chosen != "generate":
+        raise RarError(f"question {bare.question_id!r} has no candidates; mode {chosen} needs some, only generate does without")
+    shown = [_shuffled(question, shuffle) for question in questions]
+    work = _rank(shown, model, chosen, match, answers, on_answer or _ignore, on_abilities or _ignore, transport)
+    try:
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work)
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, work).result()
+
+
+def _ignore(_: object) -> None:
+    return
+
+
+def _shuffled(question: Question, seed: int | None) -> Question:
+    if seed is None:
+        return question
+    order = list(question.candidates)
+    random.Random(f"{seed}/{question.question_id}").shuffle(order)  # noqa: S311 - no secret
+    return replace(question, candidates=tuple(order))
+
+
+def _parts(question: Question, model: LanguageModelHandle, mode: Mode, answers: int) -> list[Part]:
+    if mode == "likelihood":
+        return likelihood.parts(question, model)
+    if mode == "label":
+        return label.parts(question, model)
+    return generate.parts(question, model, answers)
+
+
+async def _rank(
+    questions: Sequence[Question],
+    model: LanguageModelHandle,
+    mode: Mode,
+    match: Match,
+    answers: int,
+    on_answer: Callable[[Answer], None],
+    on_abilities: Callable[[Abilities], None],
+    transport: httpx2.AsyncBaseTransport | None,
+) -> list[Answer]:
+    import openai
+
+    done: dict[int, Answer] = {}
+
+    def record(place: int, answer: Answer) -> None:
+        done[place] = answer
+        on_answer(answer)
+
+    async with Client(model, transport) as client:
+        waiting: list[tuple[int, Answer, list[Part]]] = []
+        for place, question in enumerate(questions):
+            blank = Answer(question.question_id, "failed", mode, model.model, "")
+            try:
+                parts = _parts(question, model, mode, answers)
+            except ValueError as error:
+                record(place, replace(blank, error=str(error)))
+                continue
+            blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
+            kept = client.recall(mode, parts)
+            if kept is None:
+                waiting.append((place, blank, parts))
+            else:
+                record(place, _read(question, blank, kept, match))
+        if not waiting:
+            return [done[place] for place in range(len(questions))]
+
+        abilities = await probe(client, mode)
+        on_abilities(abilities)
+
+        async def put(place: int, blank: Answer, parts: list[Part]) -> None:
+            try:
+                replies = await client.ask(mode, parts, lambda missing: _SENDERS[mode](client, missing, abilities))
+            except BudgetSpentError:
+                record(place, replace(blank, error="call budget is spent"))
+            except (openai.OpenAIError, KeyError, TypeError, IndexError, ValueError) as error:
+                record(place, replace(blank, error=told(error)))
+            else:
+                record(place, _read(questions[place], blank, replies, match))
+
+        async with asyncio.TaskGroup() as group:
+            for item in waiting:
+                group.create_task(put(*item))
+    return [done[place] for place in range(len(questions))]
+
+
+def _read(question: Question, blank: Answer, replies: Sequence[Reply], match: Match) -> Answer:
+    """The answer that the replies to a question's parts hold."""
+    raw = replies[0].raw if len(replies) == 1 else f"[{','.join(reply.raw for reply in replies)}]"
+    answer = replace(
+        blank,
+        raw_answer=raw,
+        prompt_tokens=sum(reply.prompt_tokens for reply in replies),
+        answer_tokens=sum(reply.answer_tokens for reply in replies),
+        seconds=sum(reply.seconds for reply in replies),
+        cached=all(reply.cached for reply in replies),
+    )
+    if blank.mode == "generate":
+        titles = generate.read(raw)
+        if not titles:
+            return replace(answer, status="unparsed", error="no titles in the answer")
+        grounded = generate.ground(titles, question, match)
+        return replace(
+            answer,
+            status="answered",
+            ranking=grounded.ranking,
+            unmatched=grounded.unmatched,
+            repeated=grounded.repeated,
+            already_seen=grounded.already_seen,
+        )
+    try:
+        scores = likelihood.scores(replies) if blank.mode == "likelihood" else label.scores(raw, len(question.candidates))
+    except (ValueError, KeyError, TypeError) as error:
+        return replace(answer, status="unparsed", error=told(error))
+    if scores is None or len(scores) != len(question.candidates):
+        return replace(answer, status="unparsed", error="no score for every candidate")
+    ids = [candidate.movie_id for candidate in question.candidates]
+    # ties by movie id, so that a run can be repeated
+    best_first = sorted(zip(ids, scores, strict=True), key=lambda pair: (-pair[1], pair[0]))
+    return replace(answer, status="answered", ranking=tuple(i for i, _ in best_first), scores=tuple(s for _, s in best_first))

@@ -1,0 +1,153 @@
+"""What assets are handed: the lake (where tables and models live), the sources of raw files, the language model.
+
+Thin: each resource holds addresses and calls a pure function elsewhere.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import dagster as dg
+import polars as pl
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.files import replacing
+from rar_pipeline.settings import Settings
+from rar_pipeline.tables import Table
+
+if TYPE_CHECKING:
+    from rar_pipeline.generation.questions import LanguageModelHandle, Mode
+
+
+class Lake(dg.ConfigurableResource):
+    """Where tables and models live: `<root>/<stage>/<table>/[dataset=..]/data.parquet`, each written whole or not at all."""
+
+    root: str
+
+    @property
+    def path(self) -> Path:
+        """Root folder."""
+        return Path(self.root)
+
+    def folder(self, stage: str, name: str, part: str | None = None) -> Path:
+        """Folder of a table or model; `part` is a data set or, for tables kept by source, its name."""
+        path = self.path / stage / name
+        return path / f"dataset={part}" if part else path
+
+    def file(self, table: Table, part: str | None = None, name: str | None = None) -> Path:
+        """Where a table lies; `name` stands for the table's own where a table is kept several times (a round's feedback)."""
+        return self.folder(table.stage, name or table.name, part) / "data.parquet"
+
+    def write(self, table: Table, frame: pl.DataFrame, part: str | None = None, name: str | None = None) -> Path:
+        """Check a frame against its table, write it, move it into place."""
+        path = self.file(table, part, name)
+        return self.write_frame(table.conform(frame), path)
+
+    def write_frame(self, frame: pl.DataFrame, path: Path) -> Path:
+        """Write any frame, whole or not at all."""
+        with replacing(path) as temporary:
+            frame.write_parquet(temporary)
+        return path
+
+    def read(self, table: Table, part: str | None = None, name: str | None = None) -> pl.DataFrame:
+        """A table of the lake. Raises RarError where it was not made yet or cannot be read."""
+        path = self.file(table, part, name)
+        try:
+            return table.conform(pl.read_parquet(path, hive_partitioning=False))
+        except FileNotFoundError:
+            raise RarError(f"{path}: not there yet; materialise the asset {name or table.name} first") from None
+        except pl.exceptions.ComputeError as error:
+            raise RarError(f"{path}: damaged ({error}); materialise the asset {name or table.name} again") from None
+
+
+class Sources(dg.ConfigurableResource):
+    """Where raw files come from: the bundled sample world, the publishers, or a mirror of them."""
+
+    sources: str
+    raw: str
+    contact: str = ""
+    seed: int = 0
+
+    def collect(self, publisher: str, log: Callable[[str], None]) -> pl.DataFrame:
+        """The publisher's files as a frame of RAW_FILES: fetched where needed, hashed."""
+        from rar_pipeline.sources import collect
+
+        return collect(publisher, self.sources, Path(self.raw), contact=self.contact, seed=self.seed, log=log)
+
+
+class LanguageModel(dg.ConfigurableResource):
+    """The black-box LLM: an OpenAI-compatible endpoint, or the embedded model, started on loopback for as long as it is needed."""
+
+    base_url: str = ""
+    model: str = ""
+    mode: str = "auto"
+    concurrency: int = 4
+    timeout: float = 120.0
+    retries: int = 4
+    max_calls: int = 0
+    cache: str
+
+    @property
+    def ranking_mode(self) -> Mode:
+        """How the model ranks: as set; by default likelihood for the embedded model, which writes no usable lists, else generate."""
+        return (self.mode if self.mode != "auto" else "generate" if self.base_url else "likelihood")  # type: ignore[return-value]
+
+    @property
+    def generates(self) -> bool:
+        """Whether it writes lists, so that it can be asked without candidates."""
+        return self.ranking_mode == "generate"
+
+    @property
+    def name(self) -> str:
+        """What reports call the model."""
+        return f"{self.model or 'SmolLM2-135M-Instruct (embedded)'}, mode {self.ranking_mode}"
+
+    @contextmanager
+    def open(self) -> Iterator[LanguageModelHandle]:
+        """A handle to the running model; the embedded server ends with the block. Raises RarError where no model can be reached."""
+        from rar_pipeline.generation.embedded import EmbeddedServer
+        from rar_pipeline.generation.questions import CallBudget, LanguageModelHandle
+
+        def handle(base_url: str, model: str, concurrency: int, key_from_environment: bool) -> LanguageModelHandle:
+            return LanguageModelHandle(
+                base_url,
+                model,
+                mode=self.ranking_mode,
+                key_from_environment=key_from_environment,
+                concurrency=concurrency,
+                timeout=self.timeout,
+                retries=self.retries,
+                cache=Path(self.cache),
+                budget=CallBudget(self.max_calls),
+            )
+
+        if not self.base_url:
+            with EmbeddedServer() as server:
+                yield handle(server.base_url, server.model, server.slots, False)
+        elif not self.model:
+            raise RarError("RAR_LLM_MODEL is not set: name the model that RAR_LLM_BASE_URL serves")
+        else:
+            yield handle(self.base_url, self.model, self.concurrency, "OPENAI_API_KEY" in os.environ)
+
+
+def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
+    """The three resources as the settings describe them."""
+    root = settings.root
+    return {
+        "lake": Lake(root=str(root)),
+        "sources": Sources(sources=settings.sources, raw=str(root / "raw"), contact=settings.contact, seed=settings.seed),
+        "language_model": LanguageModel(
+            base_url=settings.llm_base_url,
+            model=settings.llm_model,
+            mode=settings.llm_mode,
+            concurrency=settings.llm_concurrency,
+            timeout=settings.llm_timeout,
+            retries=settings.llm_retries,
+            max_calls=settings.llm_max_calls,
+            cache=str(settings.lake / "answers" / "answers.sqlite"),
+        ),
+    }

@@ -1,0 +1,151 @@
+"""The linear recurrent unit recommender, readable top to bottom (Yue et al., "Linear Recurrent Units for Sequential Recommendation", WSDM 2024).
+
+Kept from the paper: item vectors -> dropout -> LayerNorm, no positions, left padding, B blocks of a complex diagonal linear recurrence and a
+position-wise feed-forward, post-norm residuals, ring initialisation, scores against the item table plus an item bias.
+Changed, each by a setting: item vectors are a projection of frozen text embeddings plus a learned residual for movies of the training
+conversations (`use_item_text`); the conversation's text embedding is added to the query (`use_text`).
+Complex parameters are stored as pairs of real ones, since fused optimisers take no complex tensors.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import asdict, dataclass
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+
+@dataclass(frozen=True)
+class NetworkConfig:
+    """Shape of a retriever; stored beside its weights."""
+
+    items: int  # N: movies of the corpus, in the order of movie_id
+    known: int  # K: movies that training conversations mention; only they have a residual and a learned bias
+    text_width: int = 384  # E: width of the text embeddings
+    hidden: int = 64  # H
+    blocks: int = 2
+    dropout: float = 0.3
+    r_min: float = 0.8
+    r_max: float = 0.99
+    use_text: bool = True
+    use_item_text: bool = True
+    neighbours: int = 100  # strongest co-occurrences kept a known movie
+
+    def as_dict(self) -> dict[str, object]:
+        """The configuration as plain JSON values."""
+        return asdict(self)
+
+
+def scan(decay: Tensor, inputs: Tensor) -> Tensor:
+    """All states of h_k = decay * h_{k-1} + inputs_k, in O(log length) steps of recursive doubling.
+
+    decay: (D,) complex; inputs: (batch, length, D) complex, zero at padded positions. Returns (batch, length, D).
+    """
+    states = inputs
+    power, step = decay, 1
+    while step < inputs.shape[1]:
+        carried = power * states[:, :-step]  # (batch, length - step, D)
+        states = torch.cat([states[:, :step], states[:, step:] + carried], dim=1)
+        power, step = power * power, step * 2
+    return states
+
+
+class LinearRecurrentUnit(nn.Module):
+    """y_k = LN(Drop(Re(C h_k)) + x_k) with h_k = lambda h_{k-1} + exp(gamma) (B x_k), lambda = exp(-exp(nu) + i exp(theta))."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        width, state = config.hidden, 2 * config.hidden
+        # |lambda| uniform in area between r_min and r_max, phase uniform in [0, 2 pi)
+        radius = torch.rand(state)
+        phase = torch.rand(state)
+        nu = torch.log(-0.5 * torch.log(radius * (config.r_max**2 - config.r_min**2) + config.r_min**2))
+        theta = torch.log(2 * math.pi * phase)
+        gamma = torch.log(torch.sqrt(1 - torch.exp(-torch.exp(nu)) ** 2))
+        self.nu, self.theta, self.gamma = nn.Parameter(nu), nn.Parameter(theta), nn.Parameter(gamma)  # (2H,) each
+        self.into_state = nn.Linear(width, 2 * state)  # B: real and imaginary part
+        self.from_state = nn.Linear(2 * state, width)  # C: Re(C h) is a real map of (Re h, Im h)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """x: (batch, length, H), mask: (batch, length) bool, False at padding -> (batch, length, H)."""
+        decay = torch.exp(torch.complex(-torch.exp(self.nu), torch.exp(self.theta)))  # (2H,)
+        real, imaginary = (self.into_state(x) * mask.unsqueeze(-1)).chunk(2, dim=-1)  # (batch, length, 2H) each
+        gain = torch.exp(self.gamma)
+        states = scan(decay, torch.complex(real * gain, imaginary * gain))
+        y = self.from_state(torch.cat([states.real, states.imag], dim=-1))
+        return self.norm(self.dropout(y) + x)
+
+
+class Block(nn.Module):
+    """A linear recurrent unit and a feed-forward H -> 4H -> H, GELU, residual, LayerNorm."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.unit = LinearRecurrentUnit(config)
+        self.rise = nn.Linear(config.hidden, 4 * config.hidden)
+        self.fall = nn.Linear(4 * config.hidden, config.hidden)
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(config.hidden)
+
+    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
+        """(batch, length, H) -> (batch, length, H)."""
+        x = self.unit(x, mask)
+        y = self.fall(self.dropout(F.gelu(self.rise(x))))
+        return self.norm(self.dropout(y) + x)
+
+
+class Retriever(nn.Module):
+    """Scores every movie of the corpus for a history and a conversation.
+
+    s(j) = (LRU(x) + V t) . z_j + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j. Movies that training names at least
+    twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and their facts alone, so that a
+    movie added yesterday can be retrieved at once. The co-occurrence feature is fitted apart (cooccurrence.py). Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
+    """
+
+    FACTS = 3  # F: log votes, has a plot, age of the movie
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.config = config
+        width = config.hidden
+        self.residual = nn.Parameter(torch.randn(config.known, width) * 0.02)  # (K, H)
+        self.bias = nn.Parameter(torch.zeros(config.known))  # (K,)
+        self.prior = nn.Linear(self.FACTS, 1)  # bias of a movie by its facts
+        self.project = nn.Linear(config.text_width, width, bias=False) if config.use_item_text else None
+        self.text = (
+            nn.Sequential(nn.Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
+        )
+        self.start = nn.Parameter(torch.zeros(width))  # query of an empty history
+        self.dropout = nn.Dropout(config.dropout)
+        self.norm = nn.LayerNorm(width)
+        self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
+        kept = min(config.neighbours, config.known)
+        self.cooccurrence_weight: Tensor
+        self.cooccurrence_columns: Tensor
+        self.cooccurrence_values: Tensor
+        self.register_buffer("cooccurrence_weight", torch.zeros(()))
+        self.register_buffer(
+            "cooccurrence_columns", torch.zeros(config.known, kept, dtype=torch.int32)
+        )  # numbers of known movies
+        self.register_buffer("cooccurrence_values", torch.zeros(config.known, kept))
+
+    def vectors(self, items: Tensor, known: Tensor) -> Tensor:
+        """Item vectors z: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H)."""
+        rows = self.residual[known.clamp(min=0)] * (known >= 0).unsqueeze(-1)
+        return rows if self.project is None else rows + self.project(items)
+
+    def biases(self, facts: Tensor, known: Tensor) -> Tensor:
+        """Item biases: facts (n, F), known (n,) -> (n,)."""
+        return self.prior(facts).squeeze(-1) + self.bias[known.clamp(min=0)] * (known >= 0)
+
+    def query(self, history: Tensor, mask: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
+        """history: (batch, length, H) item vectors, left-padded; mask: (batch, length); text: (batch, E); has_text: (batch,) -> (batch, H)."""
+        x = self.norm(self.dropout(history))
+        for block in self.blocks:
+            x = block(x, mask)
+        q = torch.where(mask.any(dim=1, keepdim=True), x[:, -1], self.start.expand(x.shape[0], -1))
+        return q if self.text is None else q + self.text(text) * has_text.unsqueeze(-1)

@@ -1,0 +1,86 @@
+"""A version of a retriever on disk: weights as safetensors, everything else as JSON, moved into place together."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.files import sha256_of, write_json
+
+if TYPE_CHECKING:
+    from rar_pipeline.retriever.network import Retriever
+
+
+@dataclass(frozen=True)
+class Version:
+    """What is on record of a version beside its weights.
+
+    `fingerprint`: hash of everything that it was made from; the same fingerprint means the same version. `parent`: name of the version that
+    training began with, None for round 0. `figures`: validation metrics and sizes; `curve`: one record an epoch.
+    """
+
+    name: str
+    dataset: str
+    fingerprint: str
+    parent: str | None
+    network: dict[str, Any]
+    training: dict[str, Any]
+    known: list[str]
+    figures: dict[str, float]
+    curve: list[dict[str, float]] = field(default_factory=list)
+    weights_sha256: str = ""
+
+
+WEIGHTS, RECORD = "retriever.safetensors", "retriever.json"
+
+
+def save(folder: Path, retriever: Retriever, version: Version) -> Version:
+    """Write weights and record beside the folder, then move both into place. Returns the record with the weights' hash."""
+    from safetensors.torch import save_file
+
+    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    part.mkdir(parents=True)
+    save_file({name: value.detach().cpu().contiguous() for name, value in retriever.state_dict().items()}, part / WEIGHTS)
+    version = Version(**{**vars(version), "weights_sha256": sha256_of(part / WEIGHTS)})
+    write_json(part / RECORD, vars(version))
+    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+    if folder.exists():
+        folder.rename(old)
+    part.rename(folder)
+    shutil.rmtree(old, ignore_errors=True)
+    return version
+
+
+def read_record(folder: Path) -> Version:
+    """The record of the version in a folder. Raises RarError where there is none or it cannot be read."""
+    path = folder / RECORD
+    try:
+        return Version(**json.loads(path.read_text(encoding="utf-8")))
+    except FileNotFoundError:
+        raise RarError(f"{path}: no retriever there yet; materialise the asset first") from None
+    except (json.JSONDecodeError, TypeError) as error:
+        raise RarError(f"{path}: damaged ({error}); materialise the asset again") from None
+
+
+def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
+    """The retriever of a folder with its record. Raises RarError where the weights are missing, changed or damaged."""
+    from safetensors import SafetensorError
+    from safetensors.torch import load_file
+
+    from rar_pipeline.retriever.network import NetworkConfig, Retriever
+
+    version = read_record(folder)
+    retriever = Retriever(NetworkConfig(**version.network))
+    try:
+        retriever.load_state_dict(load_file(folder / WEIGHTS))
+    except (FileNotFoundError, SafetensorError, RuntimeError) as error:
+        raise RarError(
+            f"{folder / WEIGHTS}: cannot be loaded ({str(error).splitlines()[0]}); materialise the asset again"
+        ) from None
+    return retriever.to(device).eval(), version

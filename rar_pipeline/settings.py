@@ -1,0 +1,127 @@
+"""Every knob of the pipeline: its default, its unit and its environment variable, in one typed place.
+
+A field `x` is set by the environment variable `RAR_X` (case does not matter) or by a line in `.env`. Secrets are not settings: the key
+of an LLM endpoint is read from `OPENAI_API_KEY` where the client is made, and goes nowhere else.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from pydantic import Field, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.files import digest
+
+PROJECT = Path(__file__).resolve().parent.parent
+
+
+class Settings(BaseSettings):
+    """Settings of one run of the pipeline."""
+
+    model_config = SettingsConfigDict(env_prefix="RAR_", env_file=".env", extra="ignore", frozen=True)
+
+    # where data comes from and goes to
+    sources: str = Field("sample", description="sample, upstream, or a folder or http(s) address that mirrors the publishers")
+    lake: Path = Field(
+        Path("lake"), description="folder of all tables and models; each world of sources has its own folder inside"
+    )
+    validation_share: float = Field(
+        0.15, gt=0, lt=0.5, description="share of ReDial's complete training dialogues held out for validation"
+    )
+    kinds: tuple[str, ...] = Field(("movie", "tvMovie", "video"), description="IMDb kinds of title that the corpus keeps")
+    contact: str = Field("", description="address or e-mail that fetchers put into their user agent")
+
+    # how much work a run does
+    preset: Literal["small", "full"] = Field("small", description="bounds the contexts and cases that are put to the LLM")
+    rounds: int = Field(2, ge=0, le=20, description="preference rounds after the supervised round 0")
+    feedback_contexts: int | None = Field(
+        None, ge=1, description="training contexts put to the LLM a round; overrides the preset"
+    )
+    judged_cases: int | None = Field(None, ge=1, description="cases of each split that are put to the LLM; overrides the preset")
+    seed: int = Field(0, ge=0, description="the one seed that all randomness comes from")
+    device: Literal["auto", "cpu", "cuda"] = Field("auto", description="where training runs; auto takes a GPU where there is one")
+
+    # text encoder
+    encoder: str = Field("minilm", description="minilm (weights in a package) or any sentence-transformers model name or folder")
+    encoder_batch: int = Field(64, ge=1, description="texts in one batch of the encoder")
+
+    # retriever (METHOD: LRURec)
+    hidden: int = Field(64, ge=8, description="width of item vectors and of the recurrent unit")
+    blocks: int = Field(2, ge=1, description="LRU blocks")
+    dropout: float = Field(0.5, ge=0, lt=1, description="dropout of the supervised round")
+    max_history: int = Field(50, ge=1, description="most recent movies of a history that are read")
+    context_turns: int = Field(6, ge=1, description="last turns of a conversation that make up the text query")
+    use_text: bool = Field(True, description="text of the conversation in the query (False: LRURec as published)")
+    use_item_text: bool = Field(True, description="text embeddings in the item table (False: ids only, as published)")
+    neighbours: int = Field(
+        100, ge=0, description="co-occurring movies kept a movie as a feature of the score; 0: none, LRURec as published"
+    )
+    batch: int = Field(128, ge=1, description="examples in one training step")
+    learning_rate: float = Field(1e-3, gt=0, description="AdamW learning rate of the supervised round")
+    epochs: int = Field(30, ge=1, description="most epochs of the supervised round; early stopping ends it sooner")
+    patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")
+    negatives: int = Field(4096, ge=1, description="uniform negatives a step from movies that no training conversation mentions")
+
+    # preference rounds (METHOD: feedback and preference optimisation)
+    candidates: int = Field(20, ge=2, description="k: movies in a candidate set")
+    sets: int = Field(2, ge=2, description="G: candidate sets a context")
+    pool: int = Field(500, ge=2, description="M: best-scored movies that sets are drawn from")
+    temperature: float = Field(1.0, gt=0, description="temperature of the Plackett-Luce draw")
+    objective: Literal["dpo"] = Field("dpo", description="preference objective")
+    beta: float = Field(0.1, gt=0, description="strength of the preference margin")
+    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="label smoothing of the preference loss")
+    sft_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy on the target kept beside the preference loss")
+    preference_learning_rate: float = Field(5e-5, gt=0, description="AdamW learning rate of a preference round")
+    preference_epochs: int = Field(2, ge=1, description="epochs of a preference round")
+
+    # language model
+    llm_base_url: str = Field("", description="OpenAI-compatible endpoint; empty: the embedded model on loopback")
+    llm_model: str = Field("", description="model name at the endpoint; empty: the embedded model")
+    llm_mode: Literal["auto", "generate", "label", "likelihood"] = Field(
+        "auto", description="how the LLM ranks; auto: likelihood for the embedded model, else generate"
+    )
+    llm_concurrency: int = Field(4, ge=1, description="calls in flight")
+    llm_timeout: float = Field(120.0, gt=0, description="seconds before a call is given up")
+    llm_retries: int = Field(4, ge=0, description="retries of a call after a transient failure")
+    llm_max_calls: int = Field(0, ge=0, description="calls after which a run asks no more; 0: no limit")
+
+    @property
+    def world(self) -> str:
+        """Name of the world of sources: sample, upstream, a mirror's folder name, or an address' host with a hash of the whole."""
+        if self.sources in ("sample", "upstream"):
+            return self.sources
+        if "://" in self.sources:
+            return f"{urlsplit(self.sources).hostname}-{digest(self.sources)[:6]}"
+        name = Path(self.sources).resolve().name
+        return f"{name}-folder" if name in ("sample", "upstream", "") else name
+
+    @property
+    def root(self) -> Path:
+        """Folder of this world's tables and models inside the lake."""
+        return self.lake / self.world
+
+    @property
+    def contexts_to_judge(self) -> int:
+        """Training contexts put to the LLM in one round of one data set."""
+        return self.feedback_contexts or {"small": 32, "full": 1000}[self.preset]
+
+    @property
+    def cases_to_judge(self) -> int:
+        """Cases of one split of one data set that are put to the LLM."""
+        return self.judged_cases or {"small": 32, "full": 1000}[self.preset]
+
+
+@lru_cache(maxsize=1)
+def load_settings() -> Settings:
+    """The settings that the environment gives. Raises RarError naming the variable, the value and what is allowed."""
+    try:
+        return Settings()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "RAR_" + str(first["loc"][0]).upper()
+        raise RarError(f"{name}={first['input']!r}: {first['msg']}") from None

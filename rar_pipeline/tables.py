@@ -1,0 +1,343 @@
+"""The tables that stages hand to each other: name, columns, types and meaning, in one place.
+
+A stage returns frames; `Table.conform` checks them at the border. The UI, the data dictionary and the comments in `rar.duckdb`
+are made from the same descriptions. No reading, no writing, no SQL here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import dataclass
+
+import polars as pl
+
+from rar_pipeline.errors import RarError
+
+DATASETS = ("redial", "inspired", "reddit")
+SPLITS = ("train", "validation", "test")
+
+STR = pl.String()
+INT = pl.Int64()
+FLOAT = pl.Float64()
+BOOL = pl.Boolean()
+STRS = pl.List(pl.String())
+
+
+@dataclass(frozen=True)
+class Column:
+    """One column: its name, polars type, and what it means."""
+
+    name: str
+    dtype: pl.DataType
+    description: str
+
+
+@dataclass(frozen=True)
+class Table:
+    """A boundary table: `stage/name` in the lake, one parquet file (a file a part where it is partitioned)."""
+
+    stage: str
+    name: str
+    description: str
+    columns: tuple[Column, ...]
+    key: tuple[str, ...]
+
+    @property
+    def schema(self) -> dict[str, pl.DataType]:
+        """Column names and polars types, in order."""
+        return {column.name: column.dtype for column in self.columns}
+
+    def empty(self) -> pl.DataFrame:
+        """A frame of this table without rows."""
+        return pl.DataFrame(schema=self.schema)
+
+    def frame(self, rows: Iterable[dict[str, object]]) -> pl.DataFrame:
+        """Rows as a frame of this table; columns that a row lacks are null."""
+        return pl.DataFrame(list(rows), schema=self.schema, orient="row")
+
+    def conform(self, frame: pl.DataFrame) -> pl.DataFrame:
+        """The frame with exactly this table's columns, in order.
+
+        Raises RarError where a column is missing or has another type.
+        """
+        for column in self.columns:
+            if column.name not in frame.columns:
+                raise RarError(f"table {self.stage}/{self.name}: column {column.name!r} is missing")
+            found = frame.schema[column.name]
+            vectors = isinstance(found, pl.Array) and isinstance(column.dtype, pl.Array)  # their width is the encoder's
+            if found != column.dtype and not (vectors and found.inner == column.dtype.inner):  # type: ignore[attr-defined]
+                raise RarError(f"table {self.stage}/{self.name}: column {column.name!r} is {found}, expected {column.dtype}")
+        return frame.select(list(self.schema))
+
+
+RAW_FILES = Table(
+    "sources",
+    "raw_files",
+    "Every raw file that a run read: where it came from and its content hash.",
+    (
+        Column("publisher", STR, "Folder of the publisher's layout: imdb, movielens, redial, ..."),
+        Column("file", STR, "Path inside the layout without .gz, for example imdb/title.basics.tsv"),
+        Column("path", STR, "Where the file lies on this machine; it may end in .gz"),
+        Column("bytes", INT, "Size of the file at `path`, in bytes"),
+        Column("sha256", STR, "SHA-256 of the file at `path`, hexadecimal"),
+        Column("origin", STR, "Address or folder that it came from"),
+    ),
+    key=("file",),
+)
+
+_MOVIE_FACTS = (
+    Column("imdb_id", STR, "IMDb id, tt and at least seven digits"),
+    Column("tmdb_id", INT, "TMDB id"),
+    Column("movielens_id", INT, "MovieLens 32M movieId"),
+    Column("wikidata_id", STR, "Wikidata item, for example Q1000394"),
+    Column("title", STR, "Main title, HTML entities resolved"),
+    Column("original_title", STR, "Title in the language of origin"),
+    Column("year", INT, "Year of first release"),
+    Column("kind", STR, "movie, tvMovie or video"),
+    Column("genres", STRS, "Genres in the source's order"),
+    Column("directors", STRS, "Names of directors"),
+    Column("cast", STRS, "Names of leading cast, billing order, at most ten"),
+    Column("plot", STR, "Plot summary or lead of the article, plain text"),
+    Column("runtime", INT, "Minutes"),
+    Column("rating", FLOAT, "IMDb average rating, 1 to 10"),
+    Column("votes", INT, "IMDb votes behind `rating`"),
+)
+
+SOURCE_MOVIES = Table(
+    "corpus",
+    "source_movies",
+    "What one source says of its movies, in one shape for all sources; the input of the merge.",
+    (
+        Column("source", STR, "Name of the source: imdb, movielens, wikipedia, wikidata, tmdb, omdb, streaming, ggplot2movies"),
+        Column("source_id", STR, "The record's id inside the source, unique there"),
+        *_MOVIE_FACTS,
+    ),
+    key=("source", "source_id"),
+)
+
+MOVIES = Table(
+    "corpus",
+    "movies",
+    "The corpus: one row a movie, merged from all sources.",
+    (
+        Column("movie_id", STR, "The corpus' own id: the IMDb id where there is one, else <source>:<source id>"),
+        *_MOVIE_FACTS,
+        Column("plot_source", STR, "Source that `plot` was taken from"),
+        Column("sources", STRS, "Sources that know the movie"),
+    ),
+    key=("movie_id",),
+)
+
+CONFLICTS = Table(
+    "corpus",
+    "conflicts",
+    "Where sources contradict each other, for a person to read.",
+    (
+        Column("movie_id", STR, "Movie of the corpus that the record was merged into, or null"),
+        Column("source", STR, "Source of the record that disagrees"),
+        Column("source_id", STR, "Its id inside the source"),
+        Column("field", STR, "What is disputed: imdb_id, tmdb_id, year, ..."),
+        Column("kept", STR, "Value that the corpus keeps"),
+        Column("overruled", STR, "Value that it overruled"),
+    ),
+    key=("source", "source_id", "field"),
+)
+
+TITLES = Table(
+    "corpus",
+    "title_index",
+    "Every normalised title under which a movie can be looked up.",
+    (
+        Column("key", STR, "Normalised title: lower case, no accents, articles, punctuation"),
+        Column("movie_id", STR, "Movie of the corpus"),
+        Column("title", STR, "The movie's main title as it is shown"),
+        Column("year", INT, "Year of the movie"),
+        Column("variant", STR, "Where the key comes from: title, original_title, subtitle, ..."),
+        Column("votes", INT, "IMDb votes, 0 where unknown: settles ties"),
+    ),
+    key=("key", "movie_id"),
+)
+
+EMBEDDING_WIDTH = 384
+
+ITEM_EMBEDDINGS = Table(
+    "corpus",
+    "item_embeddings",
+    "One frozen text embedding a movie, in the order of movie_id.",
+    (
+        Column("movie_id", STR, "Movie of the corpus"),
+        Column("text_hash", STR, "Hash of the text and the encoder that the vector was made from"),
+        Column("embedding", pl.Array(pl.Float16(), EMBEDDING_WIDTH), "Unit-length text embedding"),
+    ),
+    key=("movie_id",),
+)
+
+DIALOGUES = Table(
+    "conversations",
+    "dialogues",
+    "Turns of all conversations; consecutive messages of one speaker are one turn.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "train, validation or test"),
+        Column("dialogue_id", STR, "The publisher's id of the conversation"),
+        Column("turn", INT, "Position in the conversation, from 0"),
+        Column("speaker", STR, "seeker or recommender"),
+        Column("text", STR, "What was said; markers of movies replaced by their listed names"),
+    ),
+    key=("dialogue_id", "turn"),
+)
+
+MENTIONS = Table(
+    "conversations",
+    "mentions",
+    "Every movie that a turn mentions, linked to the corpus where that is safe.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "train, validation or test"),
+        Column("dialogue_id", STR, "The publisher's id of the conversation"),
+        Column("turn", INT, "Turn that mentions it; for sequences without text, the position"),
+        Column("position", INT, "Order inside the conversation, from 0"),
+        Column("speaker", STR, "seeker, recommender, or unknown where only the order of movies is published"),
+        Column("text", STR, "The movie's name as the data set gives it"),
+        Column("source_id", STR, "The data set's id of the movie, where it has one"),
+        Column("liked", INT, "1 liked, 0 disliked, null not said"),
+        Column("movie_id", STR, "Movie of the corpus; null where no link is safe"),
+        Column("score", FLOAT, "Confidence of the link, 0 to 1"),
+        Column("reason", STR, "Why it was linked so, or why not"),
+    ),
+    key=("dialogue_id", "position"),
+)
+
+CASES = Table(
+    "conversations",
+    "cases",
+    "Questions with known answers: a conversation up to a turn, and the new movies that the turn mentions.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "train, validation or test"),
+        Column("case_id", STR, "dialogue_id and turn"),
+        Column("dialogue_id", STR, "The publisher's id of the conversation"),
+        Column("turn", INT, "Turn to be answered"),
+        Column("origin", STR, "dialogue: a recommender's turn; training only: seeker, or sequence (no text is published)"),
+        Column("context", STR, "Earlier turns, one a line, `Seeker:` or `Recommender:` first; empty for sequences"),
+        Column("history", STRS, "movie_ids mentioned before, in order of first mention"),
+        Column("targets", STRS, "movie_ids that this turn mentions for the first time"),
+        Column(
+            "disliked", STRS, "targets that the seeker disliked by their own form: scored like others, never taught as positives"
+        ),
+        Column("unlinked_targets", INT, "New mentions of this turn without a movie_id; counted as misses"),
+    ),
+    key=("case_id",),
+)
+
+FEEDBACK = Table(
+    "preference",
+    "feedback",
+    "Candidate sets of a round and what the judge made of them.",
+    (
+        Column("case_id", STR, "Training case"),
+        Column("set_id", INT, "Number of the set inside the case, from 0"),
+        Column("candidates", STRS, "movie_ids as sampled, in the order in which they were shown"),
+        Column("targets", STRS, "movie_ids of the case's targets"),
+        Column("status", STR, "answered, skipped (the winner is known without asking), failed or unparsed"),
+        Column("mode", STR, "generate, label or likelihood"),
+        Column("model", STR, "Model that answered"),
+        Column("prompt_hash", STR, "Hash of the prompts of this set"),
+        Column("raw_answer", STR, "The model's answer as it came"),
+        Column("ranking", STRS, "movie_ids as the model ranked them"),
+        Column("reward", FLOAT, "NDCG@10 of `ranking` against `targets`"),
+        Column("prompt_tokens", INT, "Tokens sent"),
+        Column("answer_tokens", INT, "Tokens received"),
+        Column("seconds", FLOAT, "Wall-clock seconds of the call; of the first call where the answer was cached"),
+    ),
+    key=("case_id", "set_id"),
+)
+
+PREFERENCES = Table(
+    "preference",
+    "preferences",
+    "Pairs of candidate sets: the winner led to a better ranking than the loser.",
+    (
+        Column("case_id", STR, "Training case"),
+        Column("winner", STRS, "movie_ids of the winning set, in sampling order"),
+        Column("loser", STRS, "movie_ids of the losing set, in sampling order"),
+        Column("winner_reward", FLOAT, "Reward of the winning set"),
+        Column("loser_reward", FLOAT, "Reward of the losing set"),
+        Column("reason", STR, "judge (rewards differ) or target (only the winner holds a target)"),
+    ),
+    key=("case_id", "winner", "loser"),
+)
+
+RECOMMENDATIONS = Table(
+    "evaluation",
+    "recommendations",
+    "What every system recommends for every evaluated case.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "validation or test"),
+        Column("system", STR, "Name of the system"),
+        Column("case_id", STR, "Case"),
+        Column("ranking", STRS, "movie_ids, best first, at most 50; movies of the history left out"),
+        Column("unmatched", INT, "Titles that the LLM wrote and the corpus does not know; null where no LLM wrote"),
+    ),
+    key=("split", "system", "case_id"),
+)
+
+METRICS = Table(
+    "evaluation",
+    "metrics",
+    "Metrics of every case and system, before any averaging.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "validation or test"),
+        Column("protocol", STR, "fresh_turns or cikm23"),
+        Column("system", STR, "Name of the system"),
+        Column("case_id", STR, "Case; under cikm23 with the target behind it"),
+        Column("dialogue_id", STR, "Conversation: the unit of the bootstrap"),
+        Column("metric", STR, "R@10, N@10, MRR@10, ..."),
+        Column("value", FLOAT, "The case's value; a recall is hits / targets of the case, what was not linked counted as missed"),
+        Column("weight", FLOAT, "Weight of the case in the mean: 1"),
+    ),
+    key=("split", "protocol", "system", "case_id", "metric"),
+)
+
+LEADERBOARD = Table(
+    "evaluation",
+    "leaderboard",
+    "Means with intervals, one row a data set, split, protocol, system and metric.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("split", STR, "validation or test"),
+        Column("protocol", STR, "fresh_turns or cikm23"),
+        Column("scope", STR, "all: every case; judged: the cases that were put to the LLM, so that systems are paired"),
+        Column("system", STR, "Name of the system"),
+        Column("metric", STR, "R@10, N@10, MRR@10, ..."),
+        Column("value", FLOAT, "Mean over cases"),
+        Column("low", FLOAT, "Lower end of the 95 % bootstrap interval over conversations"),
+        Column("high", FLOAT, "Upper end"),
+        Column("standard_error", FLOAT, "Bootstrap standard error"),
+        Column("reference", STR, "System that `difference` is taken against, null where there is none"),
+        Column("difference", FLOAT, "value minus the reference's value on the same cases"),
+        Column("difference_low", FLOAT, "Lower end of the paired 95 % interval of `difference`"),
+        Column("difference_high", FLOAT, "Upper end"),
+        Column("cases", INT, "Number of cases"),
+    ),
+    key=("dataset", "split", "protocol", "scope", "system", "metric"),
+)
+
+TABLES = (
+    RAW_FILES,
+    SOURCE_MOVIES,
+    MOVIES,
+    CONFLICTS,
+    TITLES,
+    ITEM_EMBEDDINGS,
+    DIALOGUES,
+    MENTIONS,
+    CASES,
+    FEEDBACK,
+    PREFERENCES,
+    RECOMMENDATIONS,
+    METRICS,
+    LEADERBOARD,
+)

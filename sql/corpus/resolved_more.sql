@@ -1,0 +1,1 @@
+INSERT INTO resolved SELECT unit, movie, found_by, outside FROM matched
