@@ -29,7 +29,9 @@ def publish_database(lake: Path, tables: Iterable[Table]) -> list[str]:
                 if pattern is None:
                     continue
                 columns = ", ".join(f'"{column.name}"' for column in table.columns)
-                con.execute(f"CREATE VIEW {table.name} AS SELECT {columns} FROM read_parquet({quoted(str(folder / pattern))}, hive_partitioning = false)")
+                con.execute(
+                    f"CREATE VIEW {table.name} AS SELECT {columns} FROM read_parquet({quoted(str(folder / pattern))}, hive_partitioning = false)"
+                )
                 con.execute(f"COMMENT ON VIEW {table.name} IS {quoted(table.description)}")
                 for column in table.columns:
                     con.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.description)}')

@@ -255,4 +255,9 @@ def expectations(table: Table) -> tuple[Expectation, ...]:
     Raises KeyError where the table has no suite.
     """
     suite = SUITES[table.name]
-    return (*([] if table.name == "preferences" else [rows()]), *(filled(column) for column in table.key), unique(*table.key), *suite)
+    return (
+        *([] if table.name == "preferences" else [rows()]),
+        *(filled(column) for column in table.key),
+        unique(*table.key),
+        *suite,
+    )

@@ -23,6 +23,9 @@ if TYPE_CHECKING:
     from rar_pipeline.generation.questions import LanguageModelHandle, Mode
 
 
+EMBEDDED_SECONDS = 600.0  # of one call: a busy machine is slow, and nobody else answers
+
+
 class Lake(dg.ConfigurableResource):
     """Where tables and models live: `<root>/<stage>/<table>/[dataset=..]/data.parquet`, each written whole or not at all."""
 
@@ -90,11 +93,12 @@ class LanguageModel(dg.ConfigurableResource):
     retries: int = 4
     max_calls: int = 0
     cache: str
+    models: str
 
     @property
     def ranking_mode(self) -> Mode:
         """How the model ranks: as set; by default likelihood for the embedded model, which writes no usable lists, else generate."""
-        return (self.mode if self.mode != "auto" else "generate" if self.base_url else "likelihood")  # type: ignore[return-value]
+        return self.mode if self.mode != "auto" else "generate" if self.base_url else "likelihood"  # type: ignore[return-value]
 
     @property
     def generates(self) -> bool:
@@ -112,26 +116,26 @@ class LanguageModel(dg.ConfigurableResource):
         from rar_pipeline.generation.embedded import EmbeddedServer
         from rar_pipeline.generation.questions import CallBudget, LanguageModelHandle
 
-        def handle(base_url: str, model: str, concurrency: int, key_from_environment: bool) -> LanguageModelHandle:
+        def handle(base_url: str, model: str, concurrency: int, key_from_environment: bool, timeout: float) -> LanguageModelHandle:
             return LanguageModelHandle(
                 base_url,
                 model,
                 mode=self.ranking_mode,
                 key_from_environment=key_from_environment,
                 concurrency=concurrency,
-                timeout=self.timeout,
+                timeout=timeout,
                 retries=self.retries,
                 cache=Path(self.cache),
                 budget=CallBudget(self.max_calls),
             )
 
         if not self.base_url:
-            with EmbeddedServer() as server:
-                yield handle(server.base_url, server.model, server.slots, False)
+            with EmbeddedServer(store=Path(self.models)) as server:
+                yield handle(server.base_url, server.model, server.slots, False, EMBEDDED_SECONDS)
         elif not self.model:
             raise RarError("RAR_LLM_MODEL is not set: name the model that RAR_LLM_BASE_URL serves")
         else:
-            yield handle(self.base_url, self.model, self.concurrency, "OPENAI_API_KEY" in os.environ)
+            yield handle(self.base_url, self.model, self.concurrency, "OPENAI_API_KEY" in os.environ, self.timeout)
 
 
 def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
@@ -149,5 +153,6 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
             retries=settings.llm_retries,
             max_calls=settings.llm_max_calls,
             cache=str(settings.lake / "answers" / "answers.sqlite"),
+            models=str(settings.lake / "models"),
         ),
     }

@@ -28,7 +28,9 @@ SHOWN_SYSTEMS = 14
 
 def steps(datasets: Sequence[str]) -> list[list[str]]:
     """Arguments of `dagster asset materialize`, in order: the corpus, every data set, the evaluation of all."""
-    per_dataset = 'group:conversations or group:retriever or group:preference or key:"recommendations" or key:"metrics" or key:"champion"'
+    per_dataset = (
+        'group:conversations or group:retriever or group:preference or key:"recommendations" or key:"metrics" or key:"champion"'
+    )
     return [
         ["--select", "group:sources or group:corpus"],
         *(["--select", per_dataset, "--partition", dataset] for dataset in datasets),
@@ -39,7 +41,9 @@ def steps(datasets: Sequence[str]) -> list[list[str]]:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run the pipeline; 0 when every asset was made."""
     parser = argparse.ArgumentParser(prog="python -m rar_pipeline.run", description=__doc__)
-    parser.add_argument("--dataset", action="append", choices=DATASETS, help="only this data set (may be given several times); default: all")
+    parser.add_argument(
+        "--dataset", action="append", choices=DATASETS, help="only this data set (may be given several times); default: all"
+    )
     parser.add_argument("--dry-run", action="store_true", help="print the Dagster commands and stop")
     chosen = parser.parse_args(arguments)
     try:
@@ -49,19 +53,26 @@ def main(arguments: Sequence[str] | None = None) -> int:
         print(f"error: {error}", file=sys.stderr)
         return 2
     commands = [
-        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "rar_pipeline.definitions", *step] for step in steps(chosen.dataset or DATASETS)
+        [sys.executable, "-m", "dagster", "asset", "materialize", "-m", "rar_pipeline.definitions", *step]
+        for step in steps(chosen.dataset or DATASETS)
     ]
     if chosen.dry_run:
         print("\n".join(shlex.join(["dagster", *command[3:]]) for command in commands))
         return 0
-    print(f"sources {settings.sources}, preset {settings.preset}, {settings.rounds} preference rounds, lake {settings.root}", flush=True)
+    print(
+        f"sources {settings.sources}, preset {settings.preset}, {settings.rounds} preference rounds, lake {settings.root}",
+        flush=True,
+    )
     log = settings.root / "logs" / f"run-{time.strftime('%Y%m%d-%H%M%S')}.log"
     log.parent.mkdir(parents=True, exist_ok=True)
     started = time.monotonic()
     try:
         for command in commands:
             if code := follow(command, log, started):
-                print(f"error: stopped; the whole log is {log}. What was made is kept: run the same command again to go on.", file=sys.stderr)
+                print(
+                    f"error: stopped; the whole log is {log}. What was made is kept: run the same command again to go on.",
+                    file=sys.stderr,
+                )
                 return code
     except KeyboardInterrupt:
         print("\ninterrupted. What was made is kept: run the same command again to go on.", file=sys.stderr)
@@ -76,7 +87,11 @@ def check_sources(settings: Settings) -> None:
     """Refuse sources that cannot be before anything starts. Raises RarError."""
     from rar_pipeline.sources import ALLOWED
 
-    if settings.sources not in ("sample", "upstream") and "://" not in settings.sources and not Path(settings.sources).expanduser().is_dir():
+    if (
+        settings.sources not in ("sample", "upstream")
+        and "://" not in settings.sources
+        and not Path(settings.sources).expanduser().is_dir()
+    ):
         raise RarError(f"RAR_SOURCES={settings.sources!r}: no such folder; {ALLOWED}")
 
 
@@ -111,7 +126,7 @@ def told(line: str) -> str | None:
         return line.rstrip() if line.startswith("Error:") else None
     event = EVENT.match(found["rest"])
     if event is None:
-        step, _, text = found["rest"].partition(" - ")
+        _, _, text = found["rest"].partition(" - ")
         return f"    {text}" if found["level"] in ("INFO", "WARNING") and text else None
     if event["event"] == "STEP_START":
         return event["step"].replace("__", "/")
@@ -127,12 +142,18 @@ def leaderboard_text(board: pl.DataFrame) -> str:
     for (dataset, scope), part in shown.sort("dataset", "scope").group_by("dataset", "scope", maintain_order=True):
         cases = int(part["cases"].max() or 0)  # type: ignore[arg-type]
         said = "every case" if scope == "all" else "the cases that the LLM saw too"
-        lines.append(f"\n{dataset}, test, {cases} cases ({said})\n{'system':<14}{'R@1':>8}{'R@10':>8}{'R@50':>8}{'N@10':>8}   95 % of N@10")
+        lines.append(
+            f"\n{dataset}, test, {cases} cases ({said})\n{'system':<14}{'R@1':>8}{'R@10':>8}{'R@50':>8}{'N@10':>8}   95 % of N@10"
+        )
         systems = part.filter(pl.col("metric") == "N@10").sort("value", descending=True)
         for row in systems.iter_rows(named=True):
             values = dict(part.filter(pl.col("system") == row["system"]).select("metric", "value").iter_rows())
             interval = "" if row["low"] is None else f"   {row['low']:.3f} to {row['high']:.3f}"
-            lines.append(f"{row['system']:<14}" + "".join(f"{values[metric]:>8.3f}" for metric in ("R@1", "R@10", "R@50", "N@10")) + interval)
+            lines.append(
+                f"{row['system']:<14}"
+                + "".join(f"{values[metric]:>8.3f}" for metric in ("R@1", "R@10", "R@50", "N@10"))
+                + interval
+            )
     return "\n".join(lines)
 
 

@@ -48,6 +48,9 @@ class Settings(BaseSettings):
 
     # text encoder
     encoder: str = Field("minilm", description="minilm (weights in a package) or any sentence-transformers model name or folder")
+    plot_characters: int = Field(
+        300, ge=0, description="characters of a plot that the encoder is given; longer ones cost time in proportion"
+    )
     encoder_batch: int = Field(64, ge=1, description="texts in one batch of the encoder")
 
     # retriever (METHOD: LRURec)
@@ -108,12 +111,16 @@ class Settings(BaseSettings):
     @property
     def contexts_to_judge(self) -> int:
         """Training contexts put to the LLM in one round of one data set."""
-        return self.feedback_contexts or {"small": 32, "full": 1000}[self.preset]
+        return self.feedback_contexts or self._bound(sample=24, small=64, full=1000)
 
     @property
     def cases_to_judge(self) -> int:
         """Cases of one split of one data set that are put to the LLM."""
-        return self.judged_cases or {"small": 32, "full": 1000}[self.preset]
+        return self.judged_cases or self._bound(sample=16, small=40, full=1000)
+
+    def _bound(self, *, sample: int, small: int, full: int) -> int:
+        """`small` is smaller still on the sample world, so that a first run takes minutes."""
+        return full if self.preset == "full" else sample if self.world == "sample" else small
 
 
 @lru_cache(maxsize=1)

@@ -47,7 +47,7 @@ def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame
                 targets.append(row["movie_id"])
                 if row["liked"] == 0:
                     disliked.append(row["movie_id"])
-            answerable = int(turn) > 0 or origin == "sequence"  # type: ignore[call-overload]
+            answerable = int(turn) > 0 or origin == "sequence"
             wanted = origin == "dialogue" or first["split"] == "train"
             if (targets or unlinked) and answerable and wanted and (history or origin != "sequence"):
                 rows.append(
@@ -58,7 +58,7 @@ def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame
                         "dialogue_id": dialogue_id,
                         "turn": turn,
                         "origin": origin,
-                        "context": "" if origin == "sequence" else "\n".join(turns[str(dialogue_id)][: int(turn)]),  # type: ignore[call-overload]
+                        "context": "" if origin == "sequence" else "\n".join(turns[str(dialogue_id)][: int(turn)]),
                         "history": list(history),
                         "targets": targets,
                         "disliked": disliked,

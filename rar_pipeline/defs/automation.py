@@ -9,7 +9,9 @@ GROUPS = dg.AssetSelection.groups
 everything = dg.define_asset_job("everything", dg.AssetSelection.all(), description="All assets, for one data set")
 corpus = dg.define_asset_job("corpus", GROUPS("sources", "corpus"), description="Raw files, movies, title index, embeddings")
 retrain = dg.define_asset_job(
-    "retrain", GROUPS("conversations", "retriever", "preference"), description="Conversations, round 0 and all preference rounds of one data set"
+    "retrain",
+    GROUPS("conversations", "retriever", "preference"),
+    description="Conversations, round 0 and all preference rounds of one data set",
 )
 evaluate = dg.define_asset_job("evaluate", GROUPS("evaluation"), description="Recommendations to report, of one data set")
 

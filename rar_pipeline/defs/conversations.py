@@ -32,7 +32,9 @@ def dialogues(settings: Settings) -> dg.AssetsDefinition:
         found = READERS[dataset](paths(lake.read(RAW_FILES, dataset)), settings.validation_share)
         turns, named = tables_of(dataset, found.conversations)
         lake.write(MENTIONS, named, dataset, "unlinked_mentions")
-        context.log.info(f"{dataset}: {len(found.conversations):,} conversations, {len(turns):,} turns, {len(named):,} mentions of movies")
+        context.log.info(
+            f"{dataset}: {len(found.conversations):,} conversations, {len(turns):,} turns, {len(named):,} mentions of movies"
+        )
         figures = {"conversations": len(found.conversations), "mentions": len(named)}
         return publish(lake, DIALOGUES, turns, part=dataset, dropped=found.dropped, figures=figures)
 
@@ -82,7 +84,9 @@ def cases(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult
     dataset = context.partition_key
     frame = build_cases(lake.read(DIALOGUES, dataset), lake.read(MENTIONS, dataset))
     sizes = dict(frame["split"].value_counts().iter_rows())
-    context.log.info(f"{dataset}: " + ", ".join(f"{sizes.get(split, 0):,} {split}" for split in ("train", "validation", "test")) + " cases")
+    context.log.info(
+        f"{dataset}: " + ", ".join(f"{sizes.get(split, 0):,} {split}" for split in ("train", "validation", "test")) + " cases"
+    )
     figures = {f"{split}_cases": count for split, count in sizes.items()}
     return publish(lake, CASES, frame, part=dataset, figures=figures | {"unlinked_targets": int(frame["unlinked_targets"].sum())})
 

@@ -27,7 +27,9 @@ def raw_files(publisher: str) -> dg.AssetsDefinition:
     def collected(context: dg.AssetExecutionContext, lake: Lake, sources: Sources) -> dg.MaterializeResult:
         frame = sources.collect(publisher, context.log.info)
         figures = {"files": len(frame), "raw_bytes": int(frame["bytes"].sum())}
-        return publish(lake, RAW_FILES, frame, part=publisher, figures=figures, checked=publisher in ("imdb", *CONVERSATION_PUBLISHERS))
+        return publish(
+            lake, RAW_FILES, frame, part=publisher, figures=figures, checked=publisher in ("imdb", *CONVERSATION_PUBLISHERS)
+        )
 
     return collected
 
@@ -73,7 +75,9 @@ def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResul
     merged = merge(claims, lake.read(SOURCE_MOVIES, "imdb", "excluded_movies"))
     lake.write(CONFLICTS, merged.conflicts)
     lake.write_frame(merged.aliases, lake.file(MOVIES, name="aliases"))
-    context.log.info(f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts")
+    context.log.info(
+        f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts"
+    )
     counts = {f"{source}: {what}": records for source, by in merged.counts.items() for what, records in by.items()}
     filled = {f"with_{column}": int(merged.movies[column].count()) for column in ("plot", "year", "rating")}
     listed = {f"with_{column}": int((merged.movies[column].list.len() > 0).sum()) for column in ("genres", "directors", "cast")}
@@ -108,7 +112,7 @@ def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
         kinds={"torch"},
         pool="accelerator",
         check_specs=checks("item_embeddings", ITEM_EMBEDDINGS),
-        description="A frozen text embedding of every movie: title, year, genres, director, cast, plot. Texts that were embedded before are looked up.",
+        description="A frozen text embedding of every movie: title, year, genres, director, cast, plot. Known texts are looked up.",
     )
     @told
     def embedded(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
@@ -119,8 +123,10 @@ def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
         frame = lake.read(MOVIES)
         device = pick_device(settings.device)
         store = settings.lake / "embeddings"
-        texts = item_texts(frame)
-        hashes, vectors, made = embed(texts, settings.encoder, store, batch=settings.encoder_batch, device=device, log=context.log.info)
+        texts = item_texts(frame, settings.plot_characters)
+        hashes, vectors, made = embed(
+            texts, settings.encoder, store, batch=settings.encoder_batch, device=device, log=context.log.info
+        )
         table = frame.select("movie_id").with_columns(text_hash=pl.Series(hashes), embedding=pl.Series(vectors))
         context.log.info(f"{made:,} texts embedded, {len(texts) - made:,} known before")
         return publish(lake, ITEM_EMBEDDINGS, table, figures={"embedded_now": made, "width": vectors.shape[1]})

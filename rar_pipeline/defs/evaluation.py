@@ -15,11 +15,23 @@ from rar_pipeline.files import write_json
 from rar_pipeline.metadata import table_value
 from rar_pipeline.resources import Lake, LanguageModel
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, DATASETS, FEEDBACK, LEADERBOARD, MENTIONS, METRICS, MOVIES, RAW_FILES, RECOMMENDATIONS, TABLES
+from rar_pipeline.tables import (
+    CASES,
+    DATASETS,
+    FEEDBACK,
+    LEADERBOARD,
+    MENTIONS,
+    METRICS,
+    MOVIES,
+    RAW_FILES,
+    RECOMMENDATIONS,
+    TABLES,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
+    from rar_pipeline.retriever.version import Version
     from rar_pipeline.tables import Table
 
 
@@ -45,7 +57,7 @@ def recommendations(settings: Settings) -> dg.AssetsDefinition:
         kinds={"openai"},
         pool="llm",
         check_specs=checks("recommendations", RECOMMENDATIONS),
-        description="What every system recommends on validation and test: baselines and retrievers on all cases, the LLM on as many as the preset pays for.",
+        description="Lists of every system on validation and test: without the LLM for all cases, with it for as many as the preset pays for.",
     )
     @told
     def recommended(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
@@ -88,7 +100,9 @@ def metrics(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResu
     frame = score(lake.read(RECOMMENDATIONS, dataset), lake.read(CASES, dataset))
     shown = frame.filter((pl.col("split") == "validation") & (pl.col("protocol") == "fresh_turns") & (pl.col("metric") == "N@10"))
     means = shown.group_by("system").agg(pl.col("value").mean()).sort("system")
-    return publish(lake, METRICS, frame, part=dataset, figures={f"validation N@10 {system}": value for system, value in means.iter_rows()})
+    return publish(
+        lake, METRICS, frame, part=dataset, figures={f"validation N@10 {system}": value for system, value in means.iter_rows()}
+    )
 
 
 def champion(settings: Settings) -> dg.AssetsDefinition:
@@ -116,10 +130,18 @@ def champion(settings: Settings) -> dg.AssetsDefinition:
         path = lake.folder("evaluation", "champion", dataset) / "champion.json"
         write_json(path, {"dataset": dataset, **choice, "weights_sha256": weights})
         context.log.info(f"{dataset}: {sentence(choice)}")
-        lost = [trial for trial in choice["trials"] if trial["champion"] == choice["version"] and trial["wins"] and not choice["llm"]]
+        lost = [
+            trial for trial in choice["trials"] if trial["champion"] == choice["version"] and trial["wins"] and not choice["llm"]
+        ]
         trials = table_value(choice["trials"])
         return dg.MaterializeResult(
-            metadata={"champion": choice["version"], "llm": choice["llm"], "why": sentence(choice), "trials": trials, "path": dg.MetadataValue.path(path)},
+            metadata={
+                "champion": choice["version"],
+                "llm": choice["llm"],
+                "why": sentence(choice),
+                "trials": trials,
+                "path": dg.MetadataValue.path(path),
+            },
             check_results=[dg.AssetCheckResult(passed=not lost, check_name="gate", metadata={"trials": trials})],
         )
 
@@ -144,8 +166,15 @@ def leaderboard(settings: Settings) -> dg.AssetsDefinition:
 
         scores, against = all_of(lake, METRICS), references(settings.rounds)
         frame = pl.concat([board(scores, scope=scope, references=against, seed=settings.seed) for scope in ("all", "judged")])
-        shown = frame.filter((pl.col("split") == "test") & (pl.col("protocol") == "fresh_turns") & (pl.col("scope") == "all") & (pl.col("metric") == "R@10"))
-        figures = {f"{dataset} {system} R@10": value for dataset, system, value in shown.select("dataset", "system", "value").iter_rows()}
+        shown = frame.filter(
+            (pl.col("split") == "test")
+            & (pl.col("protocol") == "fresh_turns")
+            & (pl.col("scope") == "all")
+            & (pl.col("metric") == "R@10")
+        )
+        figures = {
+            f"{dataset} {system} R@10": value for dataset, system, value in shown.select("dataset", "system", "value").iter_rows()
+        }
         return publish(lake, LEADERBOARD, frame.sort(LEADERBOARD.key), figures=figures)
 
     return averaged
@@ -176,7 +205,10 @@ def report(settings: Settings) -> dg.AssetsDefinition:
             lake.read(MOVIES),
             {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)},
             lake.read(LEADERBOARD),
-            {dataset: json.loads((lake.folder("evaluation", "champion", dataset) / "champion.json").read_text()) for dataset in datasets},
+            {
+                dataset: json.loads((lake.folder("evaluation", "champion", dataset) / "champion.json").read_text())
+                for dataset in datasets
+            },
             _versions(lake, datasets, settings.rounds),
             _feedback(lake, settings.rounds),
         )
@@ -187,24 +219,36 @@ def report(settings: Settings) -> dg.AssetsDefinition:
         page = (folder / "report.html").resolve()
         context.log.info(f"report: {page}")
         return dg.MaterializeResult(
-            metadata={"report": dg.MetadataValue.url(page.as_uri()), "path": dg.MetadataValue.path(page), "bytes": page.stat().st_size}
+            metadata={
+                "report": dg.MetadataValue.url(page.as_uri()),
+                "path": dg.MetadataValue.path(page),
+                "bytes": page.stat().st_size,
+            }
         )
 
     return written
 
 
-def _versions(lake: Lake, datasets: "Iterable[str]", rounds: int) -> list[object]:
+def _versions(lake: Lake, datasets: "Iterable[str]", rounds: int) -> "list[Version]":
     from rar_pipeline.retriever.version import read_record
 
-    return [read_record(lake.folder("retriever", f"round_{number}", dataset)) for dataset in datasets for number in range(rounds + 1)]
+    return [
+        read_record(lake.folder("retriever", f"round_{number}", dataset)) for dataset in datasets for number in range(rounds + 1)
+    ]
 
 
 def _feedback(lake: Lake, rounds: int) -> list[tuple[str, int, pl.DataFrame]]:
     names = {number: f"round_{number}_feedback" for number in range(1, rounds + 1)}
-    return [(dataset, number, lake.read(FEEDBACK, dataset, name)) for number, name in names.items() for dataset in made(lake, FEEDBACK, name)]
+    return [
+        (dataset, number, lake.read(FEEDBACK, dataset, name))
+        for number, name in names.items()
+        for dataset in made(lake, FEEDBACK, name)
+    ]
 
 
-@dg.asset(deps=["leaderboard", "movies", "title_index", "mentions", "cases", "metrics"], group_name="evaluation", kinds={"duckdb"})
+@dg.asset(
+    deps=["leaderboard", "movies", "title_index", "mentions", "cases", "metrics"], group_name="evaluation", kinds={"duckdb"}
+)
 @told
 def database(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
     """`rar.duckdb`: views over the lake's tables, every column with its meaning, for people who browse."""

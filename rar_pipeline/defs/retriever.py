@@ -32,7 +32,9 @@ def encoder(settings: Settings, log: Callable[[str], None]) -> "Callable[[Sequen
     from rar_pipeline.retriever.rounds import pick_device
 
     device = pick_device(settings.device)
-    return lambda texts: embed(texts, settings.encoder, settings.lake / "embeddings", batch=settings.encoder_batch, device=device, log=log)[1]
+    return lambda texts: embed(
+        texts, settings.encoder, settings.lake / "embeddings", batch=settings.encoder_batch, device=device, log=log
+    )[1]
 
 
 def described(lake: Lake, version: "Version", trained: bool) -> dg.MaterializeResult:
@@ -40,7 +42,9 @@ def described(lake: Lake, version: "Version", trained: bool) -> dg.MaterializeRe
     from rar_pipeline.evaluation.inputs import curves
     from rar_pipeline.evaluation.plots import markdown_image, training_curves
 
-    plot = markdown_image(training_curves(curves([version], "recall_20"), "validation R@20"), f"{version.name}: validation R@20 by epoch")
+    plot = markdown_image(
+        training_curves(curves([version], "recall_20"), "validation R@20"), f"{version.name}: validation R@20 by epoch"
+    )
     return dg.MaterializeResult(
         metadata=retriever_metadata(
             {

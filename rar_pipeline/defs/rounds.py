@@ -5,6 +5,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import polars as pl
 
 from rar_pipeline.defs.conversations import cases
 from rar_pipeline.defs.retriever import described, encoder, read_catalogue
@@ -18,7 +19,9 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def judge(lake: Lake, language_model: LanguageModel, log: Callable[[str], None]) -> "Iterator[Callable[[Sequence[Question]], list[Answer]]]":
+def judge(
+    lake: Lake, language_model: LanguageModel, log: Callable[[str], None]
+) -> "Iterator[Callable[[Sequence[Question]], list[Answer]]]":
     """A function that puts questions to the language model, grounding what it writes in the corpus."""
     from rar_pipeline.corpus.link import Linker
     from rar_pipeline.generation.progress import asking
@@ -61,7 +64,11 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
             )
         statuses = {f"sets_{status}": count for status, count in frame["status"].value_counts().iter_rows()}
         spent = {column: int(frame[column].sum()) for column in ("prompt_tokens", "answer_tokens")}
-        figures = {"contexts": frame["case_id"].n_unique(), "mean_reward": float(frame["reward"].mean() or 0.0), "seconds": float(frame["seconds"].sum())}
+        figures = {
+            "contexts": frame["case_id"].n_unique(),
+            "mean_reward": frame.select(pl.col("reward").mean().fill_null(0.0)).item(),
+            "seconds": float(frame["seconds"].sum()),
+        }
         return publish(
             lake,
             FEEDBACK,
@@ -70,7 +77,7 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
             name=f"{name}_feedback",
             dropped={reason: statuses.get(f"sets_{reason}", 0) for reason in ("failed", "unparsed")},
             figures=statuses | spent | figures,
-            extra={"rewards": dg.MetadataValue.md(markdown_image(rewards_histogram(frame.select("reward")), "rewards"))},
+            extra={"rewards": dg.MetadataValue.md(markdown_image(rewards_histogram(frame.select(pl.lit(number).alias("round"), "reward")), "rewards"))},
         )
 
     return collected
@@ -112,7 +119,7 @@ def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
         group_name="preference",
         kinds={"pytorch"},
         pool="accelerator",
-        description=f"Round {number - 1}'s retriever, trained on the preferences of round {number}; the best epoch on validation, the start included.",
+        description=f"Round {number - 1}'s retriever, trained on round {number}'s preferences; the best epoch on validation, the start included.",
     )
     @told
     def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:

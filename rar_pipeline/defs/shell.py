@@ -54,6 +54,8 @@ def publish(
     """Check a table, write it, and describe it. A table that breaks an expectation is written for inspection, and blocks what lies downstream."""
     path = lake.write(table, frame, part, name)
     return dg.MaterializeResult(
-        metadata=table_metadata(table, frame, path=path, dropped=dropped, figures=figures, partitioned=part is not None, extra=extra),
+        metadata=table_metadata(
+            table, frame, path=path, dropped=dropped, figures=figures, partitioned=part is not None, extra=extra
+        ),
         check_results=[check_result(validate(table, frame))] if checked else [],
     )

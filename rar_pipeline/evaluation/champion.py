@@ -14,7 +14,9 @@ METRIC = "N@10"
 
 
 def _of(metrics: pl.DataFrame, system: str) -> pl.DataFrame:
-    return metrics.filter((pl.col("split") == "validation") & (pl.col("protocol") == "fresh_turns") & (pl.col("system") == system))
+    return metrics.filter(
+        (pl.col("split") == "validation") & (pl.col("protocol") == "fresh_turns") & (pl.col("system") == system)
+    )
 
 
 def choose_champion(metrics: pl.DataFrame, versions: Sequence[str], present: str | None, seed: int) -> dict[str, Any]:
@@ -24,7 +26,7 @@ def choose_champion(metrics: pl.DataFrame, versions: Sequence[str], present: str
     place of the champion only where its validation N@10 is higher by a paired bootstrap (95 % interval above zero); whether the LLM
     re-ranks what it serves is decided the same way. Test data has no say. Every comparison is on record.
     """
-    champion = present if present in versions else versions[0]
+    champion = present if present is not None and present in versions else versions[0]
     trials: list[dict[str, Any]] = []
     for challenger in versions:
         if challenger == champion:
@@ -36,7 +38,14 @@ def choose_champion(metrics: pl.DataFrame, versions: Sequence[str], present: str
     llm = compare(metrics, after_llm(champion), champion, seed)
     won = [trial for trial in trials if trial["wins"]]
     why = f"{champion} beat {won[-1]['champion']}" if won else f"no challenger beat {champion} beyond the noise"
-    return {"version": champion, "llm": llm["wins"], "metric": METRIC, "split": "validation", "why": why, "trials": [*trials, llm]}
+    return {
+        "version": champion,
+        "llm": llm["wins"],
+        "metric": METRIC,
+        "split": "validation",
+        "why": why,
+        "trials": [*trials, llm],
+    }
 
 
 def compare(metrics: pl.DataFrame, challenger: str, champion: str, seed: int) -> dict[str, Any]:

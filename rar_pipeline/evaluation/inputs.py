@@ -53,7 +53,9 @@ def report_inputs(
         claims=claims,
         shown_systems=list(dict.fromkeys(shown)),
         champions={dataset: told(champion) for dataset, champion in champions.items()},
-        curves={name: curves(versions, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))},
+        curves={
+            name: curves(versions, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))
+        },
         feedback=feedback,
         dropped=dropped_mentions(tables["mentions"]),
     )
@@ -80,7 +82,9 @@ def code_version() -> str:
 
 def curves(versions: Sequence[Version], figure: str) -> pl.DataFrame:
     """One series a data set and round: series, epoch, value."""
-    rows = [(f"{version.dataset} {version.name}", record["epoch"], record[figure]) for version in versions for record in version.curve]
+    rows = [
+        (f"{version.dataset} {version.name}", record["epoch"], record[figure]) for version in versions for record in version.curve
+    ]
     return pl.DataFrame(rows, schema={"series": pl.String, "epoch": pl.Float64, "value": pl.Float64}, orient="row")
 
 
@@ -89,5 +93,7 @@ def dropped_mentions(mentions: pl.DataFrame) -> pl.DataFrame:
     unlinked = mentions.filter(pl.col("movie_id").is_null())
     counted = unlinked.group_by("dataset", "reason").len().sort("dataset", "len", descending=[False, True])
     return counted.select(
-        table=pl.format("mentions of {}", "dataset"), reason=pl.format("unlinked: {}", "reason"), rows=pl.col("len").cast(pl.Int64)
+        table=pl.format("mentions of {}", "dataset"),
+        reason=pl.format("unlinked: {}", "reason"),
+        rows=pl.col("len").cast(pl.Int64),
     )

@@ -87,7 +87,9 @@ def recommend(
     judged = judged_cases(asked, settings.cases_to_judge, settings.seed)
     place = {case_id: row for row, case_id in enumerate(asked["case_id"])}
     if generates:
-        questions = [Question(case["case_id"], case["context"], (), tuple(case["history"])) for case in judged.iter_rows(named=True)]
+        questions = [
+            Question(case["case_id"], case["context"], (), tuple(case["history"])) for case in judged.iter_rows(named=True)
+        ]
         empty: dict[str, list[str]] = {case_id: [] for case_id in judged["case_id"]}
         frames.append(_answered(judged, LLM_ALONE, ask(questions), empty))
     for name, folder in versions.items():
@@ -101,7 +103,9 @@ def recommend(
         for case in judged.iter_rows(named=True):
             candidates = shown[case["case_id"]][: settings.candidates]
             cards = candidates_of(movies, candidates)
-            questions.append(Question(case["case_id"], case["context"], tuple(cards[movie] for movie in candidates), tuple(case["history"])))
+            questions.append(
+                Question(case["case_id"], case["context"], tuple(cards[movie] for movie in candidates), tuple(case["history"]))
+            )
         frames.append(_answered(judged, after_llm(name), ask(questions), shown))
     return pl.concat(frames)
 

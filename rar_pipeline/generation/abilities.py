@@ -1,9 +1,7 @@
 """What an endpoint can do, asked once before the first question and told in one line.
 
-likelihood needs the log-probabilities of given text. Two ways are known: `grammar` (llama.cpp has no log-probabilities of prompts, but a
-grammar of token ids forces the text to be "generated", and the log-probabilities reported with it are those before the grammar) and `echo`
-(OpenAI's old completions, vLLM). label needs the top log-probabilities of a chat answer's first token. generate needs nothing; structured
-output is used where it is taken.
+likelihood needs the log-probabilities of given text: `echo` of OpenAI's old completions. label needs the top log-probabilities of a chat
+answer's first token. generate needs nothing; structured output is used where it is taken.
 An echo is believed only if it gives a token the log-probability that it had when it was generated: some servers are off by one.
 """
 
@@ -28,15 +26,15 @@ _PROBE = "The capital of France is"
 
 @dataclass(frozen=True)
 class Abilities:
-    """`forcing`: grammar, echo or empty. `top_logprobs`: how many are given. `chat`: parameters that its chat takes, with their values."""
+    """`echo`: log-probabilities of given text. `top_logprobs`: how many are given. `chat`: parameters that its chat takes, with values."""
 
-    forcing: str = ""
+    echo: bool = False
     top_logprobs: int = 0
     chat: dict[str, Any] = field(default_factory=dict)
 
     def told(self) -> str:
         """One line for people."""
-        parts = [f"likelihood through {self.forcing}"] if self.forcing else []
+        parts = ["likelihood through echo"] if self.echo else []
         parts += [f"top {self.top_logprobs} log-probabilities"] if self.top_logprobs else []
         if not parts:
             parts = ["structured output" if "response_format" in self.chat else "plain text, no structured output"]
@@ -48,7 +46,8 @@ async def probe(client: Client, mode: Mode) -> Abilities:
     """What `mode` needs to know of the endpoint. Raises RarError where nobody answers or the mode is not possible there."""
     await client.reach()
     if mode == "likelihood":
-        return Abilities(forcing=await _forcing(client))
+        await _need_echo(client)
+        return Abilities(echo=True)
     chat = await _accepted(
         client,
         {"temperature": 0, "max_completion_tokens": 16} | ({} if mode == "label" else {"response_format": RESPONSE_FORMAT}),
@@ -61,32 +60,15 @@ def _impossible(client: Client, mode: Mode, wants: str, instead: str) -> RarErro
     return RarError(f"{place}: mode {mode} needs {wants}, which it does not give; set RAR_LLM_MODE={instead}")
 
 
-async def _forcing(client: Client) -> str:
+async def _need_echo(client: Client) -> None:
     import openai
 
     try:
-        if await _grammar_works(client):
-            return "grammar"
+        works = await _echo_works(client)
     except (openai.APIError, KeyError, TypeError, IndexError, ValueError):
-        pass
-    try:
-        if await _echo_works(client):
-            return "echo"
-    except (openai.APIError, KeyError, TypeError, IndexError, ValueError):
-        pass
-    raise _impossible(client, "likelihood", "log-probabilities of given text (a token grammar or echo)", "generate")
-
-
-async def _grammar_works(client: Client) -> bool:
-    tokens = await client.tokenize(" blue cheese")
-    answer = await client.complete(
-        [_PROBE],
-        max_tokens=len(tokens),
-        logprobs=1,
-        temperature=0,
-        extra_body={"grammar": token_grammar(tokens), "cache_prompt": False},
-    )
-    return [token["id"] for token in answer["choices"][0]["logprobs"]["content"]] == tokens
+        works = False
+    if not works:
+        raise _impossible(client, "likelihood", "true log-probabilities of given text (completions with echo)", "generate")
 
 
 async def _echo_works(client: Client) -> bool:
@@ -96,11 +78,6 @@ async def _echo_works(client: Client) -> bool:
     echoed = (await client.complete([text], max_tokens=1, logprobs=1, temperature=0, echo=True))["choices"][0]["logprobs"]
     inside = [p for p, at in zip(echoed["token_logprobs"], echoed["text_offset"], strict=True) if len(_PROBE) <= at < len(text)]
     return len(inside) == 1 and abs(inside[0] - expected) < 0.3
-
-
-def token_grammar(tokens: list[int]) -> str:
-    """A llama.cpp grammar that admits exactly this sequence of token ids."""
-    return "root ::= " + " ".join(f"<[{token}]>" for token in tokens)
 
 
 async def _accepted(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:

@@ -187,13 +187,6 @@ class Client:
         answer["choices"].sort(key=lambda choice: choice["index"])
         return answer
 
-    async def tokenize(self, text: str) -> list[int]:
-        """Token ids of plain text (no special tokens), by the `/tokenize` of llama.cpp, which lies beside the API's root."""
-        root = self.handle.base_url.rstrip("/").removesuffix("/v1")
-        body = {"content": text, "add_special": False, "parse_special": False}
-        answer: Any = await self.openai.post(f"{root}/tokenize", cast_to=object, body=body)
-        return [int(token) for token in answer["tokens"]]
-
 
 def compact(value: object) -> str:
     """JSON without spaces, as answers are kept."""

@@ -4,19 +4,21 @@ score(film) = mean over tokens of log P(token of the seeker's last words | promp
 unsupervised passage re-ranker UPR (Sachan et al., EMNLP 2022) with a conversation as the question. The words are the same for all
 candidates, so their prior cancels and no correction is needed.
 
-A question is one request: as many prompts as candidates, the same forced words behind each. The score of a film does not depend on the other
-candidates, so each is kept by itself: sets of one conversation that share films pay for those once.
+A question is one request: as many prompts as candidates, the same words behind each, echoed with their log-probabilities. The score of a
+film does not depend on the other candidates, so each is kept by itself: sets of one conversation that share films pay for those once.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
+from typing import Any
 
 from rar_pipeline.generation import prompts
-from rar_pipeline.generation.abilities import Abilities, token_grammar
+from rar_pipeline.generation.abilities import Abilities
 from rar_pipeline.generation.client import Client, Part, Reply, compact
-from rar_pipeline.generation.questions import LanguageModelHandle, Question
+from rar_pipeline.generation.questions import Candidate, LanguageModelHandle, Question
 
 PROMPT = "likelihood.v1.txt"
 
@@ -28,48 +30,40 @@ def parts(question: Question, handle: LanguageModelHandle) -> list[Part]:
         raise ValueError("the conversation holds no words to score")
     template = prompts.template(PROMPT)
     return [
-        {"prompt": template.substitute(film=prompts.line(c, handle.card_characters)), "words": words} for c in question.candidates
+        {"prompt": template.substitute(film=prompts.line(_plot_early(c), handle.card_characters)), "words": words}
+        for c in question.candidates
     ]
+
+
+def _plot_early(candidate: Candidate) -> Candidate:
+    """The last piece of the card, its plot, right behind the first: requests are about plots, and a long card loses its end."""
+    first, *people, last = candidate.card.split(" | ") if " | " in candidate.card else (candidate.card, "")
+    return replace(candidate, card=" | ".join(piece for piece in (first, last, *people) if piece))
 
 
 async def send(client: Client, missing: list[Part], abilities: Abilities) -> list[Reply]:
     """Score the words behind every prompt; `raw` is a JSON list of the log-probabilities of their tokens, in nats."""
-    texts = [part["prompt"] for part in missing]
     words = missing[0]["words"]
-    return await (_echo if abilities.forcing == "echo" else _grammar)(client, texts, words)
-
-
-async def _grammar(client: Client, texts: list[str], words: str) -> list[Reply]:
-    tokens = await client.tokenize(words)
     answer = await client.complete(
-        texts,
-        max_tokens=len(tokens),
+        [part["prompt"] + words for part in missing],
+        max_tokens=1,
         logprobs=1,
         temperature=0,
-        # a warm prompt cache changes the shape of the batch, and with it the log-probabilities
-        extra_body={"grammar": token_grammar(tokens), "cache_prompt": False},
+        echo=True,
+        # a header, since servers ignore those that they do not know: ours then scores the words alone
+        extra_headers={"X-Echo-Characters": str(len(words))},
     )
-    contents = [choice["logprobs"]["content"] for choice in answer["choices"]]
-    if len(contents) != len(texts) or any([token["id"] for token in content] != tokens for content in contents):
-        raise ValueError("the server did not follow the token grammar")
-    # llama.cpp reports the usage of one prompt, whichever it was; the prompts are of about one length
-    sent = answer["usage"]["prompt_tokens"]
-    return [Reply(_raw(token["logprob"] for token in content), sent, len(tokens)) for content in contents]
+    return [_reply(len(part["prompt"]), len(words), choice) for part, choice in zip(missing, answer["choices"], strict=True)]
 
 
-async def _echo(client: Client, texts: list[str], words: str) -> list[Reply]:
-    answer = await client.complete([text + words for text in texts], max_tokens=1, logprobs=1, temperature=0, echo=True)
-    replies = []
-    for text, choice in zip(texts, answer["choices"], strict=True):
-        found = choice["logprobs"]
-        places = list(zip(found["token_logprobs"], found["text_offset"], strict=True))
-        inside = [p for p, at in places if len(text) <= at < len(text) + len(words)]
-        replies.append(Reply(_raw(inside), len(places) - 1, 1))
-    return replies
-
-
-def _raw(logprobs: Iterable[float]) -> str:
-    return compact([round(logprob, 4) for logprob in logprobs])
+def _reply(begin: int, length: int, choice: dict[str, Any]) -> Reply:
+    """The tokens that hold a character of the words. A first one that holds the prompt's last too is the same for all candidates."""
+    found = choice["logprobs"]
+    offsets = found["text_offset"]
+    ends = [*offsets[1:], begin + length + 1]
+    places = zip(found["token_logprobs"], offsets, ends, strict=True)
+    inside = [logprob for logprob, start, end in places if end > begin and start < begin + length]
+    return Reply(compact([round(logprob, 4) for logprob in inside]), len(offsets) - 1, 1)
 
 
 def scores(replies: Sequence[Reply]) -> list[float]:

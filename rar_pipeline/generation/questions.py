@@ -101,6 +101,6 @@ class LanguageModelHandle:
     retries: int = 4
     cache: Path | None = None
     budget: CallBudget = field(default_factory=CallBudget)
-    words: int = 24
-    card_characters: int = 200
+    words: int = 16
+    card_characters: int = 160
     context_characters: int = 4000

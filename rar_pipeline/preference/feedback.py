@@ -55,11 +55,11 @@ def collect_feedback(
         drawn = draw_sets(
             pools[number], pool_scores[number], targets, sets=sets, size=size, temperature=temperature, generator=generator
         )
-        holds = np.isin(drawn.rows, targets).any(axis=1)
+        holds = [bool(np.isin(members, targets).any()) for members in drawn.rows]
         for set_id, members in enumerate(drawn.rows):
             movie_ids = [catalogue.movie_ids[row] for row in members]
             row = {"case_id": case["case_id"], "set_id": set_id, "candidates": movie_ids, "targets": case["targets"]}
-            if holds[set_id] and holds.sum() > 1:
+            if holds[set_id] and sum(holds) > 1:
                 known = cards(movie_ids)
                 shown = tuple(known[movie_id] for movie_id in movie_ids)
                 questions.append(Question(f"{case['case_id']}#{set_id}", case["context"], shown, tuple(case["history"])))

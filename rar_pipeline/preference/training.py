@@ -215,9 +215,8 @@ def train_round(module: PreferenceModule, log: Callable[[str], None]) -> tuple[R
         enable_model_summary=False,
     )
     generator = torch.Generator().manual_seed(config.seed)
-    loader = torch.utils.data.DataLoader(
-        torch.arange(len(module.pairs)), batch_size=config.batch, shuffle=True, generator=generator
-    )
+    numbers: Any = torch.arange(len(module.pairs))
+    loader: Any = torch.utils.data.DataLoader(numbers, batch_size=config.batch, shuffle=True, generator=generator)
     trainer.fit(module, loader)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -103,7 +103,8 @@ class Retriever(nn.Module):
 
     s(j) = (LRU(x) + V t) . z_j + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j. Movies that training names at least
     twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and their facts alone, so that a
-    movie added yesterday can be retrieved at once. The co-occurrence feature is fitted apart (cooccurrence.py). Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
+    movie added yesterday can be retrieved at once. The co-occurrence feature is fitted apart (cooccurrence.py). Embeddings `items` (N, E) and
+    `facts` (N, F) are handed in: they belong to the corpus.
     """
 
     FACTS = 3  # F: log votes, has a plot, age of the movie

@@ -217,7 +217,7 @@ def train(
     if last.exists():
         log(f"resuming from {last}")
     loader = torch.utils.data.DataLoader(batches, batch_size=None)
-    once = torch.utils.data.DataLoader([0], batch_size=None)
+    once: Any = torch.utils.data.DataLoader([0], batch_size=None)  # type: ignore[arg-type]
     trainer.fit(module, loader, once, ckpt_path=last if last.exists() else None, weights_only=True)
     if trainer.interrupted:
         raise KeyboardInterrupt

@@ -1,0 +1,164 @@
+"""The supervised round learns, resumes where it was killed, and keeps what has not changed."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+
+from rar_pipeline.errors import RarError
+from rar_pipeline.retriever.examples import build_queries, positives
+from rar_pipeline.retriever.rounds import supervised_round
+from rar_pipeline.retriever.search import build_index, search
+from rar_pipeline.retriever.training import Examples, ShuffledBatches, SupervisedModule, TrainingConfig, train
+from rar_pipeline.retriever.version import load
+from rar_pipeline.settings import Settings
+
+from .conftest import EACH, GENRES, World, genre_of
+
+SETTINGS = Settings(hidden=16, epochs=12, batch=32, dropout=0.1, learning_rate=0.01, negatives=8, patience=12, neighbours=5)
+
+
+def run(world: World, folder: Path, settings: Settings = SETTINGS) -> tuple[object, bool]:
+    return supervised_round(
+        folder / "retriever", folder / "attempts", "redial", world.cases, world.mentions, world.catalogue, world.encode, settings, print
+    )
+
+
+@pytest.fixture(scope="module")
+def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("trained")
+    version, now = run(world, folder)
+    assert now
+    return folder
+
+
+def test_it_learns_the_genre_from_history_and_from_words(world: World, trained: Path) -> None:
+    retriever, version = load(trained / "retriever")
+    test = world.cases.filter(pl.col("split") == "test")
+    queries = build_queries(test, world.catalogue, world.encode, turns=6, max_history=50)
+    found, _ = search(build_index(retriever, world.catalogue, version.known), queries, EACH - 3)
+    right = [
+        genre_of(world.catalogue.movie_ids[row]) == genre_of(target[0]) for rows, target in zip(found, test["targets"], strict=True) for row in rows
+    ]
+    assert np.mean(right) > 0.9, "chance is one in six"
+    assert version.figures["recall_20"] > 0.8
+
+
+def test_a_movie_that_no_conversation_names_is_found_by_its_text(world: World, trained: Path) -> None:
+    retriever, version = load(trained / "retriever")
+    never = {f"tt{genre * EACH + EACH - 1:03d}" for genre in range(GENRES)}
+    assert not never & set(version.known)
+    test = world.cases.filter(pl.col("split") == "test")
+    queries = build_queries(test, world.catalogue, world.encode, turns=6, max_history=50)
+    found, _ = search(build_index(retriever, world.catalogue, version.known), queries, EACH)
+    hits = [bool(never & {world.catalogue.movie_ids[row] for row in rows}) for rows in found]
+    assert np.mean(hits) > 0.5
+
+
+def test_the_same_inputs_are_not_trained_twice_and_other_settings_are(world: World, trained: Path) -> None:
+    version, now = run(world, trained)
+    assert not now
+    other, now = run(world, trained, SETTINGS.model_copy(update={"epochs": 1}))
+    assert now and other.fingerprint != version.fingerprint
+    run(world, trained)  # as the other tests expect it
+
+
+def test_the_same_seed_gives_the_same_weights(world: World, tmp_path: Path) -> None:
+    quick = SETTINGS.model_copy(update={"epochs": 2})
+    first, _ = run(world, tmp_path / "a", quick)
+    second, _ = run(world, tmp_path / "b", quick)
+    assert first.weights_sha256 == second.weights_sha256
+
+
+def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp_path: Path) -> None:
+    class KilledError(Exception):
+        pass
+
+    taught, judged = (world.cases.filter(pl.col("split") == split) for split in ("train", "validation"))
+    window = {"turns": 6, "max_history": 50}
+    examples = Examples(
+        world.catalogue,
+        list(world.catalogue.movie_ids[::2]),
+        build_queries(taught, world.catalogue, world.encode, **window),
+        positives(taught, world.catalogue),
+        build_queries(judged, world.catalogue, world.encode, **window),
+        judged,
+    )
+    config = TrainingConfig(seed=0, batch=32, epochs=4, patience=9, learning_rate=0.01, negatives=8)
+
+    def fit(attempt: Path, die_after: int | None = None) -> dict[str, torch.Tensor]:
+        from rar_pipeline.retriever.network import NetworkConfig, Retriever
+
+        torch.manual_seed(0)
+        module = SupervisedModule(Retriever(NetworkConfig(72, 36, 16, hidden=16, dropout=0.0)), examples, config)
+        said: list[str] = []
+
+        def log(line: str) -> None:
+            said.append(line)
+            if die_after is not None and sum(line.startswith("epoch") for line in said) > die_after:
+                raise KilledError
+
+        train(module, ShuffledBatches(examples, config.batch, config.seed), config, attempt, log)
+        assert die_after is not None or attempt.name == "whole" or any(line.startswith("resuming") for line in said)
+        assert len(module.curve) == config.epochs
+        return module.retriever.state_dict()
+
+    whole = fit(tmp_path / "whole")
+    with pytest.raises(KilledError):
+        fit(tmp_path / "broken", die_after=2)
+    assert (tmp_path / "broken" / "last.ckpt").exists()
+    resumed = fit(tmp_path / "broken")
+    for name, value in whole.items():
+        torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5)
+    assert not (tmp_path / "broken").exists(), "a finished attempt leaves nothing to resume"
+
+
+def test_sampled_loss_is_the_full_loss_when_everything_is_sampled(world: World) -> None:
+    """With no movie left out of the candidates, the step is the plain full softmax (reference computed in float64)."""
+    from rar_pipeline.retriever.network import NetworkConfig, Retriever
+
+    taught = world.cases.filter(pl.col("split") == "train")
+    queries = build_queries(taught, world.catalogue, world.encode, turns=6, max_history=50)
+    known = list(world.catalogue.movie_ids)
+    examples = Examples(world.catalogue, known, queries, positives(taught, world.catalogue), queries, taught)
+    torch.manual_seed(0)
+    module = SupervisedModule(Retriever(NetworkConfig(72, 72, 16, hidden=16, dropout=0.0)), examples, TrainingConfig(0, 8, 1, 1, 0.01, 8)).double()
+    module.retriever.eval()
+    batch = queries.batch(list(range(8)))
+    targets = torch.tensor([examples.positives[row][1] for row in range(8)])
+    rows, place, added = module.candidates(targets, torch.Generator())
+    assert rows.tolist() == list(range(72)) and place.tolist() == targets.tolist() and not added.any()
+
+
+def test_sampled_negatives_stand_for_all_others(world: World) -> None:
+    """logQ correction: the expected sum of exp over the sampled movies is the sum over all unknown ones."""
+    taught = world.cases.filter(pl.col("split") == "train")
+    queries = build_queries(taught, world.catalogue, world.encode, turns=6, max_history=50)
+    known = list(world.catalogue.movie_ids[:12])
+    examples = Examples(world.catalogue, known, queries, positives(taught, world.catalogue), queries, taught)
+    from rar_pipeline.retriever.network import NetworkConfig, Retriever
+
+    module = SupervisedModule(Retriever(NetworkConfig(72, 12, 16, hidden=16)), examples, TrainingConfig(0, 8, 1, 1, 0.01, 10))
+    logits = torch.randn(72, generator=torch.Generator().manual_seed(1))
+    target = torch.tensor([3])  # known, so every unknown movie is a negative
+    generator = torch.Generator().manual_seed(0)
+    sums = []
+    for _ in range(3000):
+        rows, _, added = module.candidates(target, generator)
+        sums.append(float((logits[rows] + added[0])[12:].exp().sum()))
+    assert np.mean(sums) == pytest.approx(float(logits[12:].exp().sum()), rel=0.03)
+
+
+def test_damaged_weights_are_refused_with_the_file_named(world: World, tmp_path: Path) -> None:
+    run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 1}))
+    weights = tmp_path / "retriever" / "retriever.safetensors"
+    weights.write_bytes(weights.read_bytes()[:1000])
+    with pytest.raises(RarError, match=r"retriever\.safetensors"):
+        load(tmp_path / "retriever")
+    record = tmp_path / "retriever" / "retriever.json"
+    record.write_text(json.dumps({"name": "round_0"}))
+    with pytest.raises(RarError, match=r"retriever\.json: damaged"):
+        load(tmp_path / "retriever")
