@@ -1,8 +1,10 @@
 # make run               everything on the bundled sample world            make run SOURCES=../mirror PRESET=full    on real data
 # make test              set-up, lint, types, tests                        make test-all                             the slow tests too
-# make dev               the Dagster UI and daemon on port 3000            make bench                                benchmarks
-.PHONY: setup run dev check test test-all bench clean lock
+# make dev               the Dagster UI and daemon on port 3000    
+.PHONY: setup run dev check test test-all clean lock
 export DAGSTER_HOME := $(CURDIR)
+# threads that wait sleep: where they spin, two processes on a few cores slow each other several times
+export OMP_WAIT_POLICY := PASSIVE
 ifdef SOURCES
 export RAR_SOURCES := $(SOURCES)
 endif
@@ -30,9 +32,6 @@ test: check
 
 test-all: check
 	$(BIN)/pytest
-
-bench: setup
-	$(BIN)/python -m benchmarks
 
 lock: setup ## requirements.lock anew from pyproject.toml (needs pip-tools)
 	$(BIN)/pip-compile -q --strip-extras --extra dev --generate-hashes --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml

@@ -23,6 +23,7 @@ from rar_pipeline.tables import DATASETS, LEADERBOARD
 
 LINE = re.compile(r" - dagster - (?P<level>[A-Z]+) - (?P<job>\S+) - (?P<run>\S+) - (?P<rest>.*)$")
 EVENT = re.compile(r"^\d+ - (?P<step>\S+) - (?P<event>[A-Z_]+) - (?P<text>.*)$")
+REASON = re.compile(r"^(?:[a-z_]\w*\.)*(?P<kind>Failure|[A-Z]\w*(?:Error|Exception)): (?P<text>.+)$")  # lines after STEP_FAILURE
 SHOWN_SYSTEMS = 14
 
 
@@ -89,7 +90,7 @@ def check_sources(settings: Settings) -> None:
 
     if (
         settings.sources not in ("sample", "upstream")
-        and "://" not in settings.sources
+        and not settings.sources.lower().startswith(("http://", "https://"))
         and not Path(settings.sources).expanduser().is_dir()
     ):
         raise RarError(f"RAR_SOURCES={settings.sources!r}: no such folder; {ALLOWED}")
@@ -97,7 +98,7 @@ def check_sources(settings: Settings) -> None:
 
 def follow(command: Sequence[str], log: Path, started: float) -> int:
     """Run a command, write all it says to `log`, and print what a person wants to know. Gives its exit status."""
-    failed, last = False, ""
+    failed, ended, last = False, False, ""
     with (
         subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, errors="replace") as process,  # noqa: S603
         log.open("a", encoding="utf-8") as whole,
@@ -109,7 +110,8 @@ def follow(command: Sequence[str], log: Path, started: float) -> int:
                 whole.flush()
                 last = line.strip() or last
                 failed = failed or " - STEP_FAILURE - " in line
-                if said := told(line):
+                ended = ended or " - RUN_FAILURE - " in line  # what follows says again what the step said
+                if not ended and (said := told(line)):
                     print(f"{time.monotonic() - started:7.0f} s  {said}", flush=True)
         except KeyboardInterrupt:  # the child got the signal too: let it end its step in order
             process.wait(timeout=60)
@@ -123,6 +125,9 @@ def told(line: str) -> str | None:
     """What to print of one line of Dagster's log, or nothing."""
     found = LINE.search(line)
     if not found:
+        reason = REASON.match(line.rstrip())
+        if reason and reason["kind"] != "DagsterExecutionStepExecutionError":  # that one only says which step
+            return f"    {reason['text']}" if reason["kind"] == "Failure" else f"    {reason['kind']}: {reason['text']}"
         return line.rstrip() if line.startswith("Error:") else None
     event = EVENT.match(found["rest"])
     if event is None:
@@ -130,6 +135,8 @@ def told(line: str) -> str | None:
         return f"    {text}" if found["level"] in ("INFO", "WARNING") and text else None
     if event["event"] == "STEP_START":
         return event["step"].replace("__", "/")
+    if event["event"] == "ASSET_CHECK_EVALUATION" and "did not pass" in event["text"]:
+        return f"    {event['text']}"
     if event["event"] == "STEP_FAILURE":
         return f"FAILED {event['step'].replace('__', '/')}: {event['text']}"
     return None

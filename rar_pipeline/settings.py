@@ -80,6 +80,7 @@ class Settings(BaseSettings):
     label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="label smoothing of the preference loss")
     sft_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy on the target kept beside the preference loss")
     preference_learning_rate: float = Field(5e-5, gt=0, description="AdamW learning rate of a preference round")
+    preference_batch: int = Field(16, ge=1, description="pairs in one step of a preference round")
     preference_epochs: int = Field(2, ge=1, description="epochs of a preference round")
 
     # language model
@@ -111,12 +112,12 @@ class Settings(BaseSettings):
     @property
     def contexts_to_judge(self) -> int:
         """Training contexts put to the LLM in one round of one data set."""
-        return self.feedback_contexts or self._bound(sample=24, small=64, full=1000)
+        return self.feedback_contexts or self._bound(sample=10, small=48, full=1000)
 
     @property
     def cases_to_judge(self) -> int:
         """Cases of one split of one data set that are put to the LLM."""
-        return self.judged_cases or self._bound(sample=16, small=40, full=1000)
+        return self.judged_cases or self._bound(sample=10, small=40, full=1000)
 
     def _bound(self, *, sample: int, small: int, full: int) -> int:
         """`small` is smaller still on the sample world, so that a first run takes minutes."""

@@ -1,5 +1,6 @@
-"""A cut-down sample world as a folder of raw files, and settings under which the whole pipeline runs on it in seconds."""
+"""What tests of the whole need: a cut-down sample world as raw files, settings that run on it in seconds, a port nobody uses."""
 
+import socket
 from pathlib import Path
 
 from rar_pipeline.sample.write import Sizes, write_sample_world
@@ -18,14 +19,35 @@ def small_settings(sources: Path, lake: Path, **changes: object) -> Settings:
     """One round, few questions, few epochs; nothing of the shell's environment."""
     few = {
         "rounds": 1,
-        "feedback_contexts": 3,
+        "feedback_contexts": 40,  # in most of them one set alone holds a target, so that nothing is asked
         "judged_cases": 2,
-        "epochs": 2,
+        "epochs": 4,
+        "learning_rate": 1e-2,
+        "batch": 32,
         "preference_epochs": 1,
-        "candidates": 5,
-        "pool": 50,
+        "candidates": 6,
+        "pool": 20,
         "plot_characters": 0,
         "negatives": 256,
         "device": "cpu",
     }
     return Settings(_env_file=None, sources=str(sources), lake=lake, **(few | changes))
+
+
+def small_encoder(folder: Path) -> Path:
+    """The packaged text encoder with its first layer alone: the same interface and width at a sixth of the time."""
+    from rar_pipeline.corpus.encoder import load_encoder
+
+    encoder = load_encoder("minilm", "cpu")
+    network = encoder[0].auto_model
+    network.encoder.layer = network.encoder.layer[:1]
+    network.config.num_hidden_layers = 1
+    encoder.save(str(folder))
+    return folder
+
+
+def free_port() -> int:
+    """A port of loopback on which nobody listens."""
+    with socket.socket() as listening:
+        listening.bind(("127.0.0.1", 0))
+        return int(listening.getsockname()[1])

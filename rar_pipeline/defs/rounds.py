@@ -77,7 +77,11 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
             name=f"{name}_feedback",
             dropped={reason: statuses.get(f"sets_{reason}", 0) for reason in ("failed", "unparsed")},
             figures=statuses | spent | figures,
-            extra={"rewards": dg.MetadataValue.md(markdown_image(rewards_histogram(frame.select(pl.lit(number).alias("round"), "reward")), "rewards"))},
+            extra={
+                "rewards": dg.MetadataValue.md(
+                    markdown_image(rewards_histogram(frame.select(pl.lit(number).alias("round"), "reward")), "rewards")
+                )
+            },
         )
 
     return collected

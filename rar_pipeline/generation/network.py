@@ -44,8 +44,8 @@ class Written:
 class Network:
     """A causal language model of a transformers folder, on the GPU where there is one.
 
-    bfloat16 on GPUs and on CPUs that multiply it, else float32. bfloat16 keeps 8 bits of a logit: log-probabilities are good to about 0.1 nat
-    a token. Not to be used from two threads at once.
+    bfloat16 on GPUs and on CPUs that multiply it, else float32. Of bfloat16's log-probabilities a mean over a text is good to some hundredths
+    of a nat, that of a single, very unlikely token to half a nat. Not to be used from two threads at once.
     """
 
     def __init__(self, folder: Path, threads: int) -> None:

@@ -76,6 +76,7 @@ def preference_round(
         settings.temperature,
         settings.preference_learning_rate,
         settings.preference_epochs,
+        settings.preference_batch,
         device=pick_device(settings.device),
     )
     before = read_record(parent)

@@ -37,8 +37,8 @@ class RoundConfig:
     temperature: float  # of the policy: log pi is taken of scores / temperature, as the sets were drawn
     learning_rate: float
     epochs: int
-    batch: int = 64
-    warm_up: int = 100  # steps
+    batch: int
+    warm_up: int = 100  # steps, but at most a tenth of the round
     dropout: float = 0.1
     clip: float = 5.0
     device: str = "cpu"
@@ -109,6 +109,7 @@ class PreferenceModule(lightning.LightningModule):
         self.curve: list[dict[str, float]] = []
         self.kept: tuple[float, dict[str, torch.Tensor]] | None = None
         self.steps: list[dict[str, float]] = []
+        retriever.train()
         for module in retriever.modules():
             if isinstance(module, torch.nn.Dropout):
                 module.p = min(module.p, config.dropout)
@@ -191,7 +192,8 @@ class PreferenceModule(lightning.LightningModule):
     def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's union of what may be returned)
         """AdamW with linear warm-up."""
         optimiser = torch.optim.AdamW(self.retriever.parameters(), lr=self.config.learning_rate)
-        warm_up = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / self.config.warm_up))
+        rising = max(1, min(self.config.warm_up, int(self.trainer.estimated_stepping_batches) // 10))
+        warm_up = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / rising))
         return {"optimizer": optimiser, "lr_scheduler": {"scheduler": warm_up, "interval": "step"}}
 
 

@@ -57,6 +57,22 @@ def test_likelihood_scores_the_last_words_of_the_seeker():
     assert prompts.last_words("Recommender: hello there", 4) == "hello there"
 
 
+def test_likelihood_keeps_the_plot_of_a_long_card():
+    card = f"Drama | directed by Somebody; {'Name Surname, ' * 10}Last Name | A dog comes home."
+    film = Question("q", "Seeker: dogs", (Candidate("tt1", "Lassie", 1943, card), Candidate("tt2", "Bare", None, "")))
+    full, bare = (part["prompt"] for part in likelihood.parts(film, HANDLE))
+    assert full.startswith("Film: Lassie (1943) | Drama | A dog comes home. | directed by Somebody;") and "Last Name" not in full
+    assert bare.startswith("Film: Bare\n")
+
+
+@pytest.mark.parametrize(
+    ("offsets", "expected"), [([0, 4, 7, 10], [-3.0]), ([0, 4, 6, 10], [-3.0]), ([0, 4, 8, 10], [-2.0, -3.0])]
+)
+def test_the_token_that_holds_the_first_of_the_words_counts_and_the_written_one_does_not(offsets, expected):
+    choice = {"logprobs": {"text_offset": offsets, "token_logprobs": [None, -2.0, -3.0, -9.0]}}
+    assert likelihood.scores([likelihood._reply(7, 3, choice)]) == [sum(expected) / len(expected)]
+
+
 def test_the_prompt_hash_follows_the_prompt():
     one, two = (prompts.prompt_hash(generate.parts(question(text=text), HANDLE, 5)) for text in ("a", "b"))
     assert one != two and len(one) == 64 and set(one) <= set(string.hexdigits)

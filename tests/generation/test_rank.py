@@ -28,7 +28,7 @@ def handle(**more):
 def test_likelihood_puts_the_film_first_that_explains_the_words():
     answer = rank_all([question()], handle(mode="likelihood"), match, transport=Endpoint().transport)[0]
     assert answer.status == "answered" and answer.ranking[0] == "tt1" and set(answer.ranking) == {"tt1", "tt2", "tt3"}
-    assert answer.scores[0] == pytest.approx((-1.0 * 2 - 2.0 * 3) / 5)
+    assert answer.scores[0] == pytest.approx((-1.0 * 2 - 2.0 * 4) / 6)  # a, shark; Something, with, comma, please
 
 
 def test_a_likelihood_question_is_one_call_and_shared_films_are_paid_for_once(tmp_path):

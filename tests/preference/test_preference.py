@@ -1,0 +1,147 @@
+"""Sets are drawn as Plackett and Luce say, rewards are NDCG, pairs follow the rewards, and the objective is its equation."""
+
+import itertools
+import math
+
+import numpy as np
+import polars as pl
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rar_pipeline.generation.questions import Answer, Candidate, Question
+from rar_pipeline.preference.feedback import build_preferences, choose_contexts, collect_feedback
+from rar_pipeline.preference.objectives import dpo, plackett_luce_log_probability
+from rar_pipeline.preference.sampling import draw_sets, ndcg
+from rar_pipeline.retriever.catalogue import Catalogue
+from rar_pipeline.tables import CASES, FEEDBACK
+
+
+def test_plackett_luce_by_hand() -> None:
+    # weights 4, 2, 1, 1: drawing the first and then the third has probability 4/8 x 1/4
+    logits = torch.log(torch.tensor([[4.0, 2.0, 1.0, 1.0]]))
+    assert plackett_luce_log_probability(logits, torch.tensor([[0, 2]])).item() == pytest.approx(math.log(4 / 8 * 1 / 4), abs=1e-5)
+
+
+@settings(max_examples=30, deadline=None)
+@given(seed=st.integers(0, 1000), size=st.integers(1, 4))
+def test_plackett_luce_probabilities_of_all_orders_add_up_to_one(seed: int, size: int) -> None:
+    logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
+    total = sum(plackett_luce_log_probability(logits, torch.tensor([order])).exp().item() for order in itertools.permutations(range(5), size))
+    assert total == pytest.approx(1.0, abs=1e-9)
+
+
+def test_gumbel_top_k_draws_from_plackett_luce() -> None:
+    logits = np.log(np.array([4.0, 2.0, 1.0, 1.0]))
+    generator = np.random.default_rng(0)
+    drawn = draw_sets(np.arange(4), logits, [], sets=40_000, size=2, temperature=1.0, generator=generator).rows
+    for order in itertools.permutations(range(4), 2):
+        expected = plackett_luce_log_probability(torch.from_numpy(logits)[None], torch.tensor([order])).exp().item()
+        assert (drawn == order).all(axis=1).mean() == pytest.approx(expected, abs=0.01)
+
+
+def test_a_target_is_put_in_where_no_set_holds_one() -> None:
+    scores = np.array([50.0, 40.0, 30.0, -50.0])
+    drawn = draw_sets(np.array([7, 8, 9, 3]), scores, [3], sets=2, size=2, temperature=1.0, generator=np.random.default_rng(0))
+    assert drawn.forced and drawn.rows[0].tolist() == [7, 3] and 3 not in drawn.rows[1]
+
+
+def test_ndcg_by_hand() -> None:
+    assert ndcg(["a", "b", "c"], ["b"]) == pytest.approx(1 / math.log2(3))
+    assert ndcg(["x", "a", "b"], ["a", "b"]) == pytest.approx((1 / math.log2(3) + 1 / 2) / (1 + 1 / math.log2(3)))
+    assert ndcg(["x"] * 10 + ["a"], ["a"]) == 0.0
+
+
+def test_dpo_by_hand() -> None:
+    one = torch.tensor([-1.0])
+    loss, margin = dpo(one, one * 3, one * 2, one * 2, beta=0.5, label_smoothing=0.1)  # margin 0.5 * ((-1 + 3) - 0) = 1
+    assert margin.item() == pytest.approx(1.0)
+    assert loss.item() == pytest.approx(-0.9 * math.log(1 / (1 + math.exp(-1))) - 0.1 * math.log(1 / (1 + math.exp(1))), abs=1e-6)
+
+
+def test_movies_that_both_sets_draw_alike_get_no_gradient() -> None:
+    """Sets that share their first draws differ only in the rest: what is shared cancels but for the renormalisation it is part of."""
+    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
+    with torch.no_grad():
+        reference = logits.clone()
+    winner, loser = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 3]])
+    loss, _ = dpo(
+        plackett_luce_log_probability(logits, winner),
+        plackett_luce_log_probability(logits, loser),
+        plackett_luce_log_probability(reference, winner),
+        plackett_luce_log_probability(reference, loser),
+        beta=0.1,
+        label_smoothing=0.0,
+    )
+    loss.backward()
+    assert logits.grad is not None
+    torch.testing.assert_close(logits.grad[0, [0, 1, 4, 5]], torch.zeros(4), atol=1e-7, rtol=0)
+    assert logits.grad[0, 2] < 0 < logits.grad[0, 3], "a step down the gradient raises the winner and lowers the loser"
+
+
+def case(number: int, targets: list[str], **extra: object) -> dict[str, object]:
+    base = {"dataset": "redial", "split": "train", "case_id": f"{number}:1", "dialogue_id": str(number), "turn": 1, "origin": "dialogue"}
+    return {**base, "context": "Seeker: hi", "history": [], "targets": targets, "disliked": [], "unlinked_targets": 0, **extra}
+
+
+CATALOGUE = Catalogue(tuple(f"m{n}" for n in range(8)), np.zeros((8, 2), np.float16), np.zeros((8, 3), np.float32))
+
+
+def collect(cases: pl.DataFrame, answer: object, scores: np.ndarray) -> tuple[pl.DataFrame, list[Question]]:
+    asked: list[Question] = []
+
+    def ask(questions: list[Question]) -> list[Answer]:
+        asked.extend(questions)
+        return [answer(question) for question in questions]
+
+    pools = np.tile(np.arange(8), (len(cases), 1))
+    cards = lambda movie_ids: {movie: Candidate(movie, movie, None, "") for movie in movie_ids}  # noqa: E731
+    frame = collect_feedback(
+        cases, pools, np.tile(scores, (len(cases), 1)), CATALOGUE, cards, ask, sets=2, size=3, temperature=1.0, seed=0, round_number=1
+    )
+    return frame, asked
+
+
+def answered(question: Question) -> Answer:
+    ranking = tuple(candidate.movie_id for candidate in question.candidates)
+    return Answer(question.question_id, "answered", "likelihood", "fake", "hash", ranking=ranking, prompt_tokens=5, seconds=1.0)
+
+
+def test_the_judge_is_asked_only_where_the_winner_is_open() -> None:
+    always, never = np.array([90.0] + [0.0] * 7), np.array([0.0] * 7 + [-90.0])
+    frame, asked = collect(CASES.frame([case(1, ["m0"])]), answered, always)
+    assert len(asked) == 2 and frame["status"].to_list() == ["answered"] * 2
+    frame, asked = collect(CASES.frame([case(1, ["m7"])]), answered, never)
+    assert not asked and frame["status"].to_list() == ["skipped"] * 2
+    assert frame["reward"].to_list() == [1.0, 0.0], "the set with the forced target wins unasked"
+    assert build_preferences(frame)["reason"].to_list() == ["target"]
+
+
+def test_a_failed_call_costs_its_case_and_is_counted() -> None:
+    def failing(question: Question) -> Answer:
+        if question.question_id.startswith("1:"):
+            return Answer(question.question_id, "failed", "likelihood", "fake", "hash", error="Timeout")
+        return answered(question)
+
+    frame, _ = collect(CASES.frame([case(1, ["m0"]), case(2, ["m0"])]), failing, np.array([90.0] + [0.0] * 7))
+    assert frame.filter(pl.col("case_id") == "1:1")["reward"].null_count() == 2
+    assert frame.filter(pl.col("case_id") == "2:1")["reward"].null_count() == 0
+    assert not len(build_preferences(frame.filter(pl.col("case_id") == "1:1")))
+
+
+def test_the_same_seed_draws_the_same_contexts_and_every_round_others() -> None:
+    cases = CASES.frame([case(number, ["m1"]) for number in range(50)] + [case(99, ["gone"]), case(98, ["m1"], split="test")])
+    first = choose_contexts(cases, CATALOGUE, 10, seed=0, round_number=1)["case_id"].to_list()
+    assert first == choose_contexts(cases, CATALOGUE, 10, seed=0, round_number=1)["case_id"].to_list()
+    assert first != choose_contexts(cases, CATALOGUE, 10, seed=0, round_number=2)["case_id"].to_list()
+    assert not {"99:1", "98:1"} & set(choose_contexts(cases, CATALOGUE, 100, seed=0, round_number=1)["case_id"])
+
+
+def test_equal_rewards_make_no_pair() -> None:
+    rows = [
+        {"case_id": "1", "set_id": n, "candidates": [f"m{n}"], "targets": ["m0"], "status": "answered", "reward": reward}
+        for n, reward in enumerate((0.5, 0.5, 1.0))
+    ]
+    pairs = build_preferences(FEEDBACK.frame(rows))
+    assert pairs.select("winner_reward", "loser_reward").rows() == [(1.0, 0.5)] * 2
