@@ -22,6 +22,7 @@ run: setup ## the whole pipeline; running it again goes on where it stopped
 	@$(BIN)/python -m rar_pipeline.run
 
 dev: setup
+	@$(BIN)/python -m rar_pipeline.run --dry-run > /dev/null # a wrong setting is told in one line
 	$(BIN)/dagster dev -m rar_pipeline.definitions -h 127.0.0.1 -p 3000
 
 check: setup

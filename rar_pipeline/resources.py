@@ -116,7 +116,9 @@ class LanguageModel(dg.ConfigurableResource):
         from rar_pipeline.generation.embedded import EmbeddedServer
         from rar_pipeline.generation.questions import CallBudget, LanguageModelHandle
 
-        def handle(base_url: str, model: str, concurrency: int, key_from_environment: bool, timeout: float) -> LanguageModelHandle:
+        def handle(
+            base_url: str, model: str, concurrency: int, key_from_environment: bool, timeout: float
+        ) -> LanguageModelHandle:
             return LanguageModelHandle(
                 base_url,
                 model,

@@ -1,7 +1,7 @@
 """Preference rounds, unrolled: round_{t-1}/retriever -> round_t/feedback -> round_t/preferences -> round_t/retriever."""
 
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -15,7 +15,7 @@ from rar_pipeline.settings import Settings
 from rar_pipeline.tables import CASES, FEEDBACK, MOVIES, PREFERENCES, TITLES
 
 if TYPE_CHECKING:
-    from rar_pipeline.generation.questions import Answer, Question
+    from rar_pipeline.generation.questions import Answer, LanguageModelHandle, Question
 
 
 @contextmanager
@@ -27,8 +27,17 @@ def judge(
     from rar_pipeline.generation.progress import asking
 
     linker = Linker(lake.read(TITLES))
-    with language_model.open() as handle:
-        yield lambda questions: asking(questions, handle, linker.match_generated, log)
+    with ExitStack() as running:
+        handles: list[LanguageModelHandle] = []
+
+        def ask(questions: "Sequence[Question]") -> "list[Answer]":
+            if not questions:
+                return []
+            if not handles:  # the model is started by the first question
+                handles.append(running.enter_context(language_model.open()))
+            return asking(questions, handles[0], linker.match_generated, log)
+
+        yield ask
 
 
 def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:

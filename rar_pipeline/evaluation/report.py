@@ -138,13 +138,16 @@ def _figures(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
     of_split = inputs.leaderboard.filter(pl.col("split") == inputs.split, pl.col("protocol") == "fresh_turns")
     for dataset in (name for name in NAMES if name in of_split["dataset"]):
         board = of_split.filter(pl.col("dataset") == dataset)
-        scope = "judged" if "judged" in board["scope"] else "all"
-        add(
-            "results",
-            plots.leaderboard_plot(board.filter(pl.col("scope") == scope), sections.HEADLINE),
-            f"{NAMES[dataset]}: {sections.HEADLINE} of every system",
-            "Dots are means, lines 95 % intervals; the figures are in the table.",
-        )
+        for scope, said in (("all", "systems that answered every case"), ("judged", "the cases that the LLM saw too")):
+            part = board.filter(pl.col("scope") == scope)
+            part = part.filter(pl.col("cases") == pl.col("cases").max())
+            if len(part):
+                add(
+                    "results",
+                    plots.leaderboard_plot(part, sections.HEADLINE),
+                    f"{NAMES[dataset]}: {sections.HEADLINE}, {said}",
+                    "Dots are means, lines 95 % intervals; the figures are in the table.",
+                )
         for scope, popularity in parts.items():
             of_dataset = popularity.filter(pl.col("dataset") == dataset, pl.col("split") == inputs.split)
             systems = [name for name in inputs.shown_systems if name in of_dataset["system"]]

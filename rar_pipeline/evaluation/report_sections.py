@@ -52,7 +52,7 @@ def boards(leaderboard: pl.DataFrame) -> list[Row]:
 def findings(leaderboard: pl.DataFrame, claims: Mapping[str, str], split: str) -> list[Row]:
     """What the paired intervals allow to say of each system that has a reference: dataset, verdict, claim, and the figures.
 
-    Read under `fresh_turns`, in scope judged where a pair has it, else all. `claims` names what a system stands for ("The LLM"),
+    Read under `fresh_turns`, in the scope that gives a pair more cases. `claims` names what a system stands for ("The LLM"),
     so that a plain sentence can be made; systems that are not in it are left to the tables.
     """
     rows = leaderboard.filter(
@@ -62,7 +62,7 @@ def findings(leaderboard: pl.DataFrame, claims: Mapping[str, str], split: str) -
         pl.col("reference").is_not_null(),
         pl.col("system").is_in(list(claims)),
     )
-    preferred = rows.sort(pl.col("scope") != "judged", maintain_order=True).unique(
+    preferred = rows.sort(-pl.col("cases"), pl.col("scope") != "judged", maintain_order=True).unique(
         ["dataset", "system"], maintain_order=True, keep="first"
     )
     order = {name: place for place, name in enumerate(claims)}

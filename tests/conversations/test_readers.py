@@ -105,7 +105,12 @@ def test_inspired_with_another_schema_names_the_columns(tmp_path: Path) -> None:
 def test_reddit_keeps_replies_of_one_thread_in_one_split(tmp_path: Path) -> None:
     post = "USER: Films like Heat (1995)?\nSYSTEM: Ronin\nUSER: more"
     lines = [
-        {"sample_id": f"train_{n}", "conversation": post, "seen_titles": ["Ronin", "Heat"], "groundtruth": [{"name": "Thief", "year": "1981"}]}
+        {
+            "sample_id": f"train_{n}",
+            "conversation": post,
+            "seen_titles": ["Ronin", "Heat"],
+            "groundtruth": [{"name": "Thief", "year": "1981"}],
+        }
         for n in range(4)
     ]
     path = tmp_path / "reddit_v2_sample_4.jsonl"
@@ -132,7 +137,9 @@ def test_a_share_is_about_its_size_and_never_changes() -> None:
 def test_cases_ask_for_new_movies_only(redial_files: dict[str, Path]) -> None:
     found = redial.read(redial_files, 0.000001)
     turns, mentions = tables_of("redial", found.conversations)
-    linked = mentions.with_columns(movie_id=mentions["source_id"].replace_strict({"1": "tt1", "2": "tt2", "9": None}, default=None))
+    linked = mentions.with_columns(
+        movie_id=mentions["source_id"].replace_strict({"1": "tt1", "2": "tt2", "9": None}, default=None)
+    )
     cases = {row["case_id"]: row for row in build_cases(turns, linked).iter_rows(named=True)}
     test = cases["3:1"]
     assert test["history"] == ["tt1"] and test["targets"] == ["tt2"] and test["unlinked_targets"] == 1

@@ -153,9 +153,12 @@ def test_the_words_follow_from_the_interval(made_up, low, high, word, sentence):
     assert sentence in render_report(quick)
 
 
-def test_findings_prefer_the_paired_scope():
-    board = pl.concat([compared(0.01, 0.02).with_columns(scope=pl.lit("all")), compared(-0.01, 0.02)])
+def test_findings_read_the_scope_with_more_cases_and_the_paired_one_among_equals():
+    everywhere = compared(0.01, 0.02).with_columns(scope=pl.lit("all"))
+    board = pl.concat([everywhere, compared(-0.01, 0.02)])
     assert [row["verdict"] for row in findings(board, {"llm": "The LLM"}, "test")] == ["within the noise"]
+    board = pl.concat([everywhere.with_columns(pl.col("cases") + 1), compared(-0.01, 0.02)])
+    assert [row["verdict"] for row in findings(board, {"llm": "The LLM"}, "test")] == ["better"]
 
 
 def test_boards_begin_with_the_paired_test_cases_and_the_best_system(made_up):

@@ -21,14 +21,19 @@ from rar_pipeline.tables import CASES, FEEDBACK
 def test_plackett_luce_by_hand() -> None:
     # weights 4, 2, 1, 1: drawing the first and then the third has probability 4/8 x 1/4
     logits = torch.log(torch.tensor([[4.0, 2.0, 1.0, 1.0]]))
-    assert plackett_luce_log_probability(logits, torch.tensor([[0, 2]])).item() == pytest.approx(math.log(4 / 8 * 1 / 4), abs=1e-5)
+    assert plackett_luce_log_probability(logits, torch.tensor([[0, 2]])).item() == pytest.approx(
+        math.log(4 / 8 * 1 / 4), abs=1e-5
+    )
 
 
 @settings(max_examples=30, deadline=None)
 @given(seed=st.integers(0, 1000), size=st.integers(1, 4))
 def test_plackett_luce_probabilities_of_all_orders_add_up_to_one(seed: int, size: int) -> None:
     logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    total = sum(plackett_luce_log_probability(logits, torch.tensor([order])).exp().item() for order in itertools.permutations(range(5), size))
+    total = sum(
+        plackett_luce_log_probability(logits, torch.tensor([order])).exp().item()
+        for order in itertools.permutations(range(5), size)
+    )
     assert total == pytest.approx(1.0, abs=1e-9)
 
 
@@ -81,7 +86,14 @@ def test_movies_that_both_sets_draw_alike_get_no_gradient() -> None:
 
 
 def case(number: int, targets: list[str], **extra: object) -> dict[str, object]:
-    base = {"dataset": "redial", "split": "train", "case_id": f"{number}:1", "dialogue_id": str(number), "turn": 1, "origin": "dialogue"}
+    base = {
+        "dataset": "redial",
+        "split": "train",
+        "case_id": f"{number}:1",
+        "dialogue_id": str(number),
+        "turn": 1,
+        "origin": "dialogue",
+    }
     return {**base, "context": "Seeker: hi", "history": [], "targets": targets, "disliked": [], "unlinked_targets": 0, **extra}
 
 
@@ -98,7 +110,17 @@ def collect(cases: pl.DataFrame, answer: object, scores: np.ndarray) -> tuple[pl
     pools = np.tile(np.arange(8), (len(cases), 1))
     cards = lambda movie_ids: {movie: Candidate(movie, movie, None, "") for movie in movie_ids}  # noqa: E731
     frame = collect_feedback(
-        cases, pools, np.tile(scores, (len(cases), 1)), CATALOGUE, cards, ask, sets=2, size=3, temperature=1.0, seed=0, round_number=1
+        cases,
+        pools,
+        np.tile(scores, (len(cases), 1)),
+        CATALOGUE,
+        cards,
+        ask,
+        sets=2,
+        size=3,
+        temperature=1.0,
+        seed=0,
+        round_number=1,
     )
     return frame, asked
 

@@ -25,7 +25,15 @@ SETTINGS = Settings(
 def parent(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("rounds")
     supervised_round(
-        folder / "round_0", folder / "attempts", "redial", world.cases, world.mentions, world.catalogue, world.encode, SETTINGS, print
+        folder / "round_0",
+        folder / "attempts",
+        "redial",
+        world.cases,
+        world.mentions,
+        world.catalogue,
+        world.encode,
+        SETTINGS,
+        print,
     )
     return folder
 

@@ -57,5 +57,7 @@ def world() -> World:
                 "unlinked_targets": 0,
             }
         )
-        mentions += [{**base, "turn": 0, "position": place, "speaker": "seeker", "movie_id": movie} for place, movie in enumerate(ids)]
+        mentions += [
+            {**base, "turn": 0, "position": place, "speaker": "seeker", "movie_id": movie} for place, movie in enumerate(ids)
+        ]
     return World(catalogue, CASES.frame(cases), MENTIONS.frame(mentions), encode)

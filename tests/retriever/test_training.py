@@ -23,15 +23,22 @@ SETTINGS = Settings(hidden=16, epochs=12, batch=32, dropout=0.1, learning_rate=0
 
 def run(world: World, folder: Path, settings: Settings = SETTINGS) -> tuple[object, bool]:
     return supervised_round(
-        folder / "retriever", folder / "attempts", "redial", world.cases, world.mentions, world.catalogue, world.encode, settings, print
+        folder / "retriever",
+        folder / "attempts",
+        "redial",
+        world.cases,
+        world.mentions,
+        world.catalogue,
+        world.encode,
+        settings,
+        print,
     )
 
 
 @pytest.fixture(scope="module")
 def trained(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("trained")
-    version, now = run(world, folder)
-    assert now
+    assert run(world, folder)[1]
     return folder
 
 
@@ -41,7 +48,9 @@ def test_it_learns_the_genre_from_history_and_from_words(world: World, trained: 
     queries = build_queries(test, world.catalogue, world.encode, turns=6, max_history=50)
     found, _ = search(build_index(retriever, world.catalogue, version.known), queries, EACH - 3)
     right = [
-        genre_of(world.catalogue.movie_ids[row]) == genre_of(target[0]) for rows, target in zip(found, test["targets"], strict=True) for row in rows
+        genre_of(world.catalogue.movie_ids[row]) == genre_of(target[0])
+        for rows, target in zip(found, test["targets"], strict=True)
+        for row in rows
     ]
     assert np.mean(right) > 0.9, "chance is one in six"
     assert version.figures["recall_20"] > 0.8
@@ -116,21 +125,27 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
     assert not (tmp_path / "broken").exists(), "a finished attempt leaves nothing to resume"
 
 
-def test_sampled_loss_is_the_full_loss_when_everything_is_sampled(world: World) -> None:
-    """With no movie left out of the candidates, the step is the plain full softmax (reference computed in float64)."""
+def test_the_step_is_the_full_softmax_where_every_movie_is_known(world: World) -> None:
+    """Against the plain cross-entropy over the whole catalogue, written out in float64."""
     from rar_pipeline.retriever.network import NetworkConfig, Retriever
 
     taught = world.cases.filter(pl.col("split") == "train")
     queries = build_queries(taught, world.catalogue, world.encode, turns=6, max_history=50)
-    known = list(world.catalogue.movie_ids)
-    examples = Examples(world.catalogue, known, queries, positives(taught, world.catalogue), queries, taught)
+    pairs = positives(taught, world.catalogue)
+    examples = Examples(world.catalogue, list(world.catalogue.movie_ids), queries, pairs, queries, taught)
     torch.manual_seed(0)
-    module = SupervisedModule(Retriever(NetworkConfig(72, 72, 16, hidden=16, dropout=0.0)), examples, TrainingConfig(0, 8, 1, 1, 0.01, 8)).double()
-    module.retriever.eval()
-    batch = queries.batch(list(range(8)))
-    targets = torch.tensor([examples.positives[row][1] for row in range(8)])
-    rows, place, added = module.candidates(targets, torch.Generator())
-    assert rows.tolist() == list(range(72)) and place.tolist() == targets.tolist() and not added.any()
+    retriever = Retriever(NetworkConfig(72, 72, 16, hidden=16, dropout=0.0)).eval()
+    module = SupervisedModule(retriever, examples, TrainingConfig(0, 8, 1, 1, 0.01, 8))
+    batch = queries.batch([row for row, _ in pairs[:8]])
+    targets = torch.tensor([target for _, target in pairs[:8]])
+    loss = module.training_step((*batch, targets), 0)
+
+    index = build_index(retriever, world.catalogue, examples.known)
+    with torch.no_grad():
+        query = retriever.query(index.vectors[batch[0]], *batch[1:]).double()
+    logits = query @ index.vectors.double().T + index.biases.double()
+    expected = -(logits[torch.arange(8), targets] - logits.logsumexp(dim=1)).mean()
+    assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
 
 
 def test_sampled_negatives_stand_for_all_others(world: World) -> None:
