@@ -83,7 +83,8 @@ def test_a_sound_table_passes_and_an_empty_one_never_does(table):
     assert verdict.passed
     assert verdict.rows == len(SOUND[table])
     assert len(verdict.results) == len(expectations(table))
-    assert broken(table, table.empty()) == ["at least 1 row"]
+    # a round in which no two sets differ has no pair; it keeps its retriever
+    assert broken(table, table.empty()) == ([] if table.name == "preferences" else ["at least 1 row"])
 
 
 def vectors(vector: np.ndarray) -> pl.Expr:

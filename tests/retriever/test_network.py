@@ -42,7 +42,7 @@ def test_left_padding_changes_nothing(padding: int, seed: int) -> None:
 
 def test_ring_initialisation_lies_between_its_radii() -> None:
     torch.manual_seed(0)
-    radius = torch.exp(-torch.exp(LinearRecurrentUnit(NetworkConfig(1, 1, hidden=512)).nu))
+    radius = torch.exp(-torch.exp(LinearRecurrentUnit(NetworkConfig(1, 1, hidden=512)).nu)).detach()
     assert radius.min() >= 0.8 - 1e-5 and radius.max() <= 0.99 + 1e-5
     # uniform in area: the mean of the squared radius is the middle of the squares
     assert abs(float((radius**2).mean()) - (0.8**2 + 0.99**2) / 2) < 0.01
