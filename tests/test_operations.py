@@ -211,7 +211,6 @@ def test_the_instance_keeps_its_state_where_its_settings_say(instance: Instance)
     assert below == {".dagster", "dagster.yaml", "webserver.log", "daemon.log"}
 
 
-@pytest.mark.slow
 def test_a_schedule_that_is_turned_on_ticks_and_its_run_succeeds(tmp_path: Path) -> None:
     with running(tmp_path, "tests.every_minute") as instance:
         assert turn_on(instance, "every_minute")["status"] == "RUNNING"
