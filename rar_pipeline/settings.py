@@ -112,12 +112,12 @@ class Settings(BaseSettings):
     @property
     def contexts_to_judge(self) -> int:
         """Training contexts put to the LLM in one round of one data set."""
-        return self.feedback_contexts or self._bound(sample=10, small=48, full=1000)
+        return self.feedback_contexts or self._bound(sample=6, small=48, full=1000)
 
     @property
     def cases_to_judge(self) -> int:
         """Cases of one split of one data set that are put to the LLM."""
-        return self.judged_cases or self._bound(sample=10, small=40, full=1000)
+        return self.judged_cases or self._bound(sample=8, small=40, full=1000)
 
     def _bound(self, *, sample: int, small: int, full: int) -> int:
         """`small` is smaller still on the sample world, so that a first run takes minutes."""
