@@ -18,8 +18,9 @@ ORIGINS = {"recommender": "dialogue", "seeker": "seeker", "unknown": "sequence"}
 def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame:
     """The table `cases` of linked mentions (tables MENTIONS) and turns (DIALOGUES).
 
-    A movie is new by its corpus id, or by the data set's own name or id where it is not linked; a turn counts as a case when it names at
-    least one new movie and, for dialogues, any turn came before.
+    A movie is new by the data set's own id where it has one, else by its corpus id, else by its name; a turn counts as a case when it names at
+    least one new movie and, for dialogues, any turn came before. So the number of cases is the protocol's, however mentions are linked: two ids
+    of a data set that are one movie of the corpus give two targets, of which the second cannot be had and counts as unlinked.
     """
     turns: dict[str, list[str]] = defaultdict(list)
     for row in dialogues.sort("dialogue_id", "turn").iter_rows(named=True):
@@ -36,12 +37,11 @@ def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame
             disliked: list[str] = []
             unlinked = 0
             for row in mentioned.iter_rows(named=True):
-                own = row["source_id"] or row["text"]
-                identity = row["movie_id"] or own
+                identity = row["source_id"] or row["movie_id"] or row["text"]
                 if identity in named:
                     continue
                 named.add(identity)
-                if row["movie_id"] is None:
+                if row["movie_id"] is None or row["movie_id"] in history or row["movie_id"] in targets:
                     unlinked += 1
                     continue
                 targets.append(row["movie_id"])

@@ -149,6 +149,15 @@ def test_cases_ask_for_new_movies_only(redial_files: dict[str, Path]) -> None:
     assert cases["7:1"]["origin"] == "sequence" and cases["7:1"]["disliked"] == ["tt2"]
 
 
+def test_two_ids_of_one_movie_are_two_targets_of_which_one_cannot_be_had(redial_files: dict[str, Path]) -> None:
+    turns, mentions = tables_of("redial", redial.read(redial_files, 0.000001).conversations)
+    linked = mentions.with_columns(
+        movie_id=mentions["source_id"].replace_strict({"1": "tt1", "2": "tt1", "9": "tt9"}, default=None)
+    )
+    cases = {row["case_id"]: row for row in build_cases(turns, linked).iter_rows(named=True)}
+    assert cases["3:1"]["targets"] == ["tt9"] and cases["3:1"]["unlinked_targets"] == 1
+
+
 def test_the_mirror_gives_the_published_number_of_cases(mirror: Path) -> None:
     files = {f"redial/{path.name.removesuffix('.gz')}": path for path in (mirror / "redial").iterdir()}
     turns, mentions = tables_of("redial", redial.read(files, 0.1).conversations)
