@@ -148,7 +148,7 @@ def leaderboard_text(board: pl.DataFrame) -> str:
     shown = board.filter((pl.col("split") == "test") & (pl.col("protocol") == "fresh_turns"))
     for (dataset, scope), part in shown.sort("dataset", "scope").group_by("dataset", "scope", maintain_order=True):
         part = part.filter(pl.col("cases") == pl.col("cases").max())  # what the LLM saw stands in the table of those cases
-        cases = int(part["cases"].max() or 0)  # type: ignore[arg-type]
+        cases = part.select(pl.col("cases").max()).item()
         said = "every case" if scope == "all" else "the cases that the LLM saw too"
         lines.append(
             f"\n{dataset}, test, {cases} cases ({said})\n{'system':<14}{'R@1':>8}{'R@10':>8}{'R@50':>8}{'N@10':>8}   95 % of N@10"
