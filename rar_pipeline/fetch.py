@@ -7,32 +7,34 @@ these files, no log line and no error shows more of an address than `shown` leav
 
 from __future__ import annotations
 
-import email.utils
 import gzip
 import json
-import logging
+import shutil
 import time
 import zipfile
 import zlib
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from datetime import UTC, datetime
 from pathlib import Path
 
 import httpx
-from tenacity import RetryCallState, Retrying, retry_if_exception_type, stop_after_attempt, wait_exponential_jitter
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.files import digest, sha256_of, write_json
+from rar_pipeline.files import digest, replacing, sha256_of, write_json
+from rar_pipeline.politeness import (
+    Manners,
+    RefusedError,
+    TransientError,
+    persistently,
+    polite_client,
+    refuse,
+    shown,
+    transient,
+)
 
-PROJECT_AGENT = "rar-pipeline/0.1 (conversational recommendation research"
-TRANSIENT = frozenset({429, 500, 502, 503, 504})
-LONGEST_WAIT = 300.0  # seconds; a server that asks for more is left alone
 PROGRESS_EVERY = 10.0  # seconds between lines of progress
 _CHUNK = 1 << 20  # bytes
-
-# httpx logs whole addresses at INFO, with whatever keys they hold
-logging.getLogger("httpx").setLevel(logging.WARNING)
+_BRING_BYTES = frozenset({200, 206, 416})
 
 
 @dataclass(frozen=True)
@@ -43,22 +45,6 @@ class Fetched:
     sha256: str
     bytes: int
     status: int
-
-
-class RefusedError(RarError):
-    """The server answered, and trying again would not change the answer; `status` is the HTTP status."""
-
-    def __init__(self, message: str, status: int) -> None:
-        super().__init__(message)
-        self.status = status
-
-
-class _TransientError(Exception):
-    """Worth another try, not before `after` seconds."""
-
-    def __init__(self, reason: str, after: float = 0.0) -> None:
-        super().__init__(reason)
-        self.after = after
 
 
 @dataclass(frozen=True)
@@ -78,81 +64,36 @@ class _Note:
         return self.etag if self.etag and not self.etag.startswith("W/") else self.last_modified
 
 
-def shown(url: str) -> str:
-    """The address as it may be shown: no user, no password, no fragment, values of the query starred out."""
-    try:
-        parts = httpx.URL(url)
-    except httpx.InvalidURL:
-        return "an address that cannot be read"
-    host = f"[{parts.host}]" if ":" in parts.host else parts.host
-    port = f":{parts.port}" if parts.port else ""
-    query = "&".join(f"{name}=***" for name in parts.params)
-    return f"{parts.scheme}://{host}{port}{parts.path}" + (f"?{query}" if query else "")
-
-
-def user_agent(contact: str) -> str:
-    """The name under which this project fetches, with an address or e-mail for whoever runs the server."""
-    if not contact.isascii() or not contact.isprintable():
-        raise RarError(f"RAR_CONTACT={contact!r}: not printable ASCII; give an e-mail or a web address")
-    return f"{PROJECT_AGENT}; contact: {contact})" if contact else f"{PROJECT_AGENT})"
-
-
 def download(
     url: str,
     target: Path,
     *,
-    user_agent: str,
+    manners: Manners,
     log: Callable[[str], None],
     sha256: str | None = None,
-    timeout: float = 30.0,
-    attempts: int = 6,
-    backoff: float = 1.0,
+    objects: Path | None = None,
 ) -> Fetched:
     """Bring `url` to `target`, or find that `target` is still what the server has.
 
-    `timeout` is seconds without a byte; `backoff` seconds before the second attempt, doubled for each further one, with
-    jitter, and never less than what the server asks for. A `.gz` or `.zip` is read through before it is believed. Raises
-    RefusedError for a status that is not transient, RarError where nothing trustworthy came; `target` is then as it was.
+    A `.gz` or `.zip` is read through before it is believed. Below `objects` every version that was ever fetched is kept under its
+    SHA-256, equal ones once. Raises RefusedError for a status that is not transient, RarError where nothing trustworthy came or
+    robots.txt bars the address; `target` is then as it was.
     """
     target.parent.mkdir(parents=True, exist_ok=True)
     kept = _kept(target, url, sha256)
-    growing = wait_exponential_jitter(initial=backoff, max=60.0, jitter=backoff)
-
-    def pause(state: RetryCallState) -> float:
-        error = state.outcome.exception() if state.outcome else None
-        return max(growing(state), error.after if isinstance(error, _TransientError) else 0.0)
-
-    def tell(state: RetryCallState) -> None:
-        error = state.outcome.exception() if state.outcome else None
-        log(f"{shown(url)}: {error}; attempt {state.attempt_number + 1} of {attempts} in {state.upcoming_sleep:.1f} s")
-
-    retrying = Retrying(
-        retry=retry_if_exception_type(_TransientError),
-        stop=stop_after_attempt(attempts),
-        wait=pause,
-        before_sleep=tell,
-        reraise=True,
-    )
-    # a file is wanted byte for byte, so that lengths, hashes and resumed parts fit
-    headers = {"User-Agent": user_agent, "Accept-Encoding": "identity"}
-    try:
-        with httpx.Client(headers=headers, timeout=timeout, follow_redirects=True) as client:
-            total = retrying(_attempt, client, url, target, kept, log)
-    except _TransientError as error:
-        raise RarError(f"{shown(url)}: {error}, {attempts} times; run again later, what has come is kept") from None
-    except (httpx.InvalidURL, httpx.UnsupportedProtocol, httpx.TooManyRedirects) as error:
-        raise RarError(f"{shown(url)}: cannot be fetched ({type(error).__name__}); check the address") from None
+    with polite_client(manners, follow_redirects=True) as client:
+        total = persistently(lambda: _attempt(client, url, target, kept, log), url, manners, log)
     if total is None and kept is not None:
         log(f"{target.name}: unchanged at {shown(url)}")
         return Fetched(target, kept.sha256, kept.bytes, 304)
-    return _believed(url, target, sha256, log)
+    return _believed(url, target, sha256, objects, log)
 
 
 def _attempt(client: httpx.Client, url: str, target: Path, kept: _Note | None, log: Callable[[str], None]) -> int | None:
     """One request; the part file is complete afterwards. Bytes of the part, or None where the kept file is unchanged."""
     part, begun = _beside(target, "part"), _read_note(_beside(target, "part.json"), url)
     have = part.stat().st_size if part.exists() and begun and begun.strong else 0
-    headers = {}
+    headers = {"Accept-Encoding": "identity"}  # wanted byte for byte, so that lengths, hashes and resumed parts fit
     if kept and kept.etag:
         headers["If-None-Match"] = kept.etag
     elif kept and kept.last_modified:
@@ -169,7 +110,7 @@ def _attempt(client: httpx.Client, url: str, target: Path, kept: _Note | None, l
                 return have  # the last run ended between the last byte and the checks
             if status == 416 or (status == 206 and not response.headers.get("Content-Range", "").startswith(f"bytes {have}-")):
                 part.unlink(missing_ok=True)
-                raise _TransientError(f"HTTP {status} for another range than the one asked for")
+                raise TransientError(f"HTTP {status} for another range than the one asked for")
             start = have if status == 206 else 0
             length = response.headers.get("Content-Length", "")
             total = start + int(length) if length.isdigit() else None
@@ -182,22 +123,16 @@ def _attempt(client: httpx.Client, url: str, target: Path, kept: _Note | None, l
     except (httpx.UnsupportedProtocol, httpx.TooManyRedirects):
         raise
     except httpx.TransportError as error:
-        raise _TransientError(f"{type(error).__name__} ({error})") from None
+        raise transient(error) from None
     if total is not None and done != total:
-        raise _TransientError(f"{done} bytes came of {total}")
+        raise TransientError(f"{done} bytes came of {total}")
     return done
 
 
 def _refuse(url: str, response: httpx.Response) -> None:
-    """Raise for every status that brings no file, as transient or for good."""
+    """Raise for every answer that brings no file, as transient or for good."""
+    refuse(url, response, _BRING_BYTES)
     status = response.status_code
-    if status in TRANSIENT:
-        after = _retry_after(response.headers.get("Retry-After", ""))
-        if after > LONGEST_WAIT:
-            raise RefusedError(f"{shown(url)}: HTTP {status}, and the server asks to wait {after:.0f} s; run again then", status)
-        raise _TransientError(f"HTTP {status}", after)
-    if status not in (200, 206, 416):
-        raise RefusedError(f"{shown(url)}: HTTP {status} {response.reason_phrase}; check the address", status)
     encoding = response.headers.get("Content-Encoding", "identity")
     if encoding != "identity" and not httpx.URL(url).path.endswith(".gz"):
         raise RefusedError(f"{shown(url)}: sent as {encoding} although plain bytes were asked for; name another mirror", status)
@@ -216,7 +151,7 @@ def _store(response: httpx.Response, part: Path, start: int, total: int | None, 
     return done
 
 
-def _believed(url: str, target: Path, expected: str | None, log: Callable[[str], None]) -> Fetched:
+def _believed(url: str, target: Path, expected: str | None, objects: Path | None, log: Callable[[str], None]) -> Fetched:
     """Check the complete part file and move it into place; a part that fails is thrown away, since resuming cannot mend it."""
     part, note = _beside(target, "part"), _read_note(_beside(target, "part.json"), url)
     found = sha256_of(part)
@@ -224,13 +159,27 @@ def _believed(url: str, target: Path, expected: str | None, log: Callable[[str],
     if fault:
         part.unlink()
         raise RarError(f"{shown(url)}: {fault}; what came was thrown away, fetch it again or name another mirror")
-    part.replace(target)
+    if objects:
+        _place(part, objects / found, target)
+    else:
+        part.replace(target)
     state = target.stat()
     validators = (note.etag, note.last_modified) if note else (None, None)
     write_json(_beside(target, "fetched.json"), asdict(_Note(digest(url), *validators, found, state.st_size, state.st_mtime_ns)))
     _beside(target, "part.json").unlink(missing_ok=True)
     log(f"{target.name}: {_size(state.st_size)} complete")
     return Fetched(target, found, state.st_size, 200)
+
+
+def _place(part: Path, version: Path, target: Path) -> None:
+    """Keep a file as `version` for good and put it into place; both names share the bytes where the file system can."""
+    version.parent.mkdir(parents=True, exist_ok=True)
+    part.replace(version)  # one of this name has the same bytes
+    with replacing(target) as temporary:
+        try:
+            temporary.hardlink_to(version)
+        except OSError:
+            shutil.copyfile(version, temporary)
 
 
 def _damage(path: Path, suffix: str) -> str:
@@ -269,16 +218,6 @@ def _read_note(path: Path, url: str) -> _Note | None:
 
 def _beside(target: Path, kind: str) -> Path:
     return target.with_name(f".{target.name}.{kind}")
-
-
-def _retry_after(value: str) -> float:
-    """Seconds that a Retry-After header asks for, as a number or a date; 0 where it says nothing."""
-    if value.strip().isdigit():
-        return float(value)
-    try:
-        return max(0.0, (email.utils.parsedate_to_datetime(value) - datetime.now(UTC)).total_seconds())
-    except (ValueError, TypeError):
-        return 0.0
 
 
 def _size(count: int | None) -> str:

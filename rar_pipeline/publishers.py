@@ -18,6 +18,7 @@ class LayoutFile:
     required: bool = True
     address: str | None = None  # the publisher's own; {name} is replaced; a .zip holds the file as a member
     known: tuple[str, ...] = ()  # names that a pattern is tried under where a folder cannot be listed
+    live: bool = False  # no file there: `address` is that of an API, whose answers harvest/ puts together
 
     def matches(self, name: str) -> bool:
         """Whether a name inside the publisher's folder, without .gz, is this file or one of these files."""
@@ -35,6 +36,7 @@ class Publisher:
     citation: str
     optional: bool = True  # a mirror may lack the whole folder
     unpolled: str = ""  # why `upstream` fetches nothing
+    key: str = ""  # environment variable that holds the key without which its API does not answer
 
 
 def _files(names: str, address: str | None = None, required: bool = True) -> tuple[LayoutFile, ...]:
@@ -65,12 +67,19 @@ _PUBLISHERS = (
     ),
     Publisher(
         "wikipedia",
-        "Wikipedia, lists of American films",
+        "Wikipedia, lists of American films and articles on films",
         (
             LayoutFile(
                 "movies-*s.json",
+                required=False,
                 address="https://raw.githubusercontent.com/prust/wikipedia-movie-data/master/{name}",
                 known=tuple(f"movies-{decade}s.json" for decade in range(1900, 2030, 10)),
+            ),
+            LayoutFile(
+                "articles.jsonl",
+                required=False,
+                address="https://en.wikipedia.org/api/rest_v1/page/{part}/{title}",
+                live=True,
             ),
         ),
         "text CC BY-SA, credit Wikipedia's authors and share alike; https://en.wikipedia.org/wiki/Wikipedia:Copyrights",
@@ -79,26 +88,25 @@ _PUBLISHERS = (
     Publisher(
         "wikidata",
         "Wikidata, films with an IMDb id",
-        _files("films.jsonl"),
+        (LayoutFile("films.jsonl", address="https://query.wikidata.org/sparql", live=True),),
         "CC0; https://www.wikidata.org/wiki/Wikidata:Licensing",
         "Wikidata contributors, https://www.wikidata.org",
-        unpolled="its query service answers in slices, which is not built yet: name a mirror",
     ),
     Publisher(
         "tmdb",
         "The Movie Database",
-        _files("movies.jsonl"),
+        (LayoutFile("movies.jsonl", address="https://api.themoviedb.org/3/movie/{id}?append_to_response=credits", live=True),),
         "non-commercial use with attribution; https://www.themoviedb.org/api-terms-of-use",
         "This product uses TMDB and the TMDB APIs but is not endorsed, certified, or otherwise approved by TMDB.",
-        unpolled="needs a key, which is not built yet: name a mirror",
+        key="TMDB_API_KEY",
     ),
     Publisher(
         "omdb",
         "OMDb API",
-        _files("movies.jsonl"),
+        (LayoutFile("movies.jsonl", address="https://www.omdbapi.com/?i={id}&plot=full", live=True),),
         "CC BY-NC 4.0; https://www.omdbapi.com/legal.htm",
         "OMDb API, https://www.omdbapi.com",
-        unpolled="needs a key, which is not built yet: name a mirror",
+        key="OMDB_API_KEY",
     ),
     Publisher(
         "streaming",
@@ -124,7 +132,7 @@ _PUBLISHERS = (
         "ReDial",
         _files(
             "train_data.jsonl test_data.jsonl movies_with_mentions.csv",
-            "https://github.com/ReDialData/website/raw/data/redial_dataset.zip",
+            "https://raw.githubusercontent.com/ReDialData/website/data/redial_dataset.zip",
         )
         + _files("movie_sequences.jsonl", required=False),
         "CC BY 4.0; https://redialdata.github.io/website/",
@@ -161,7 +169,17 @@ PUBLISHERS: Mapping[str, Publisher] = {publisher.name: publisher for publisher i
 
 CHECKSUMS: Mapping[str, str] = {
     # archives that their publishers do not change: address and SHA-256
-    "https://github.com/ReDialData/website/raw/data/redial_dataset.zip": (
+    "https://raw.githubusercontent.com/ReDialData/website/data/redial_dataset.zip": (
         "b48756681ec6f84e0af36979c5e9baa21ea8d9e7036b8764ea9b787bb0baf69b"
     ),
+}
+
+TMDB_EXPORT = "https://files.tmdb.org/p/exports/movie_ids_{date}.json.gz"  # one a day, kept for three months; date as 12_31_2026
+
+MOST_A_SECOND: Mapping[str, float] = {
+    # hosts that want fewer requests a second than the setting allows by default or by hand
+    "query.wikidata.org": 1.0,  # a query may cost it many seconds, and it counts them
+    "en.wikipedia.org": 10.0,
+    "api.themoviedb.org": 20.0,  # throttles at about 40
+    "www.omdbapi.com": 1.5,
 }

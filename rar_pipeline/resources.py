@@ -9,13 +9,14 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.files import replacing
+from rar_pipeline.files import content_hash, replacing
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import Table
 
@@ -24,6 +25,13 @@ if TYPE_CHECKING:
 
 
 EMBEDDED_SECONDS = 600.0  # of one call: a busy machine is slow, and nobody else answers
+
+
+class Stamp(NamedTuple):
+    """Of a table in the lake: the hash of what it was made of, and of what it holds (`files.content_hash`)."""
+
+    made_of: str = ""
+    content: str = ""
 
 
 class Lake(dg.ConfigurableResource):
@@ -45,16 +53,26 @@ class Lake(dg.ConfigurableResource):
         """Where a table lies; `name` stands for the table's own where a table is kept several times (a round's feedback)."""
         return self.folder(table.stage, name or table.name, part) / "data.parquet"
 
-    def write(self, table: Table, frame: pl.DataFrame, part: str | None = None, name: str | None = None) -> Path:
-        """Check a frame against its table, write it, move it into place."""
+    def write(
+        self, table: Table, frame: pl.DataFrame, part: str | None = None, name: str | None = None, made_of: str = ""
+    ) -> Path:
+        """Check a frame against its table, stamp it (see `stamp`), write it, whole or not at all; `made_of` is the hash of what it was made of."""
         path = self.file(table, part, name)
-        return self.write_frame(table.conform(frame), path)
-
-    def write_frame(self, frame: pl.DataFrame, path: Path) -> Path:
-        """Write any frame, whole or not at all."""
+        frame = table.conform(frame)
         with replacing(path) as temporary:
-            frame.write_parquet(temporary)
+            frame.write_parquet(temporary, metadata={"made_of": made_of, "content": content_hash(frame)})
         return path
+
+    def stamp(self, table: Table, part: str | None = None, name: str | None = None) -> Stamp:
+        """What was written into a table's file beside its rows; empty where the table is not there or damaged.
+
+        It lies in the file itself, so that it can never tell of other rows than those beside it.
+        """
+        try:
+            written = pl.read_parquet_metadata(self.file(table, part, name))
+        except (OSError, pl.exceptions.PolarsError):
+            return Stamp()
+        return Stamp(written.get("made_of", ""), written.get("content", ""))
 
     def read(self, table: Table, part: str | None = None, name: str | None = None) -> pl.DataFrame:
         """A table of the lake. Raises RarError where it was not made yet or cannot be read."""
@@ -74,12 +92,27 @@ class Sources(dg.ConfigurableResource):
     raw: str
     contact: str = ""
     seed: int = 0
+    rate: float = 5.0
+    hosts: dict[str, str] = Field(default_factory=dict)
+    harvest_limit: int = 1000
+    harvest_days: float = 30.0
 
     def collect(self, publisher: str, log: Callable[[str], None]) -> pl.DataFrame:
         """The publisher's files as a frame of RAW_FILES: fetched where needed, hashed."""
-        from rar_pipeline.sources import collect
+        from rar_pipeline.sources import PUBLISHERS, Upstream, collect
 
-        return collect(publisher, self.sources, Path(self.raw), contact=self.contact, seed=self.seed, log=log)
+        # like the LLM's key they are no settings: nothing that is stored or shown may hold them
+        keys = {name: os.environ[name] for name in (known.key for known in PUBLISHERS.values()) if os.environ.get(name)}
+        return collect(
+            publisher,
+            self.sources,
+            Path(self.raw),
+            contact=self.contact,
+            seed=self.seed,
+            log=log,
+            rate=self.rate,
+            upstream=Upstream(hosts=self.hosts, keys=keys, limit=self.harvest_limit, days=self.harvest_days),
+        )
 
 
 class LanguageModel(dg.ConfigurableResource):
@@ -145,7 +178,16 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
     root = settings.root
     return {
         "lake": Lake(root=str(root)),
-        "sources": Sources(sources=settings.sources, raw=str(root / "raw"), contact=settings.contact, seed=settings.seed),
+        "sources": Sources(
+            sources=settings.sources,
+            raw=str(root / "raw"),
+            contact=settings.contact,
+            seed=settings.seed,
+            rate=settings.requests_per_second,
+            hosts=settings.upstream_hosts,
+            harvest_limit=settings.harvest_limit,
+            harvest_days=settings.harvest_days,
+        ),
         "language_model": LanguageModel(
             base_url=settings.llm_base_url,
             model=settings.llm_model,

@@ -8,10 +8,10 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, ValidationError
+from pydantic import Field, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rar_pipeline.errors import RarError
@@ -35,6 +35,19 @@ class Settings(BaseSettings):
     )
     kinds: tuple[str, ...] = Field(("movie", "tvMovie", "video"), description="IMDb kinds of title that the corpus keeps")
     contact: str = Field("", description="address or e-mail that fetchers put into their user agent")
+    requests_per_second: float = Field(
+        5.0, gt=0, le=1000, description="most requests a second to one host; hosts that want fewer get fewer"
+    )
+    upstream_hosts: dict[str, Annotated[str, StringConstraints(pattern="^https?://")]] = Field(
+        default_factory=dict,
+        description='addresses that stand in for publishers\' hosts, as JSON: {"www.omdbapi.com": "http://proxy.example/omdb"}',
+    )
+    harvest_limit: int = Field(
+        1000,
+        ge=0,
+        description="records newly asked of one API in a run (a free OMDb key answers 1,000 a day); the next run goes on",
+    )
+    harvest_days: float = Field(30.0, gt=0, le=365, description="days for which an API's answer is not asked for again")
 
     # how much work a run does
     preset: Literal["small", "full"] = Field("small", description="bounds the contexts and cases that are put to the LLM")

@@ -8,27 +8,33 @@ from __future__ import annotations
 
 import html.parser
 import os
+import re
 import shutil
 import urllib.parse
 import zipfile
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
+from datetime import UTC, date, datetime
 from functools import lru_cache
+from importlib import import_module
 from pathlib import Path, PurePosixPath
 
 import httpx
 import polars as pl
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.fetch import Fetched, RefusedError, download, shown, user_agent
+from rar_pipeline.fetch import Fetched, download
 from rar_pipeline.files import digest, replacing, sha256_of
+from rar_pipeline.harvest.client import Upstream
+from rar_pipeline.politeness import DisallowedError, Manners, RefusedError, shown, user_agent
 from rar_pipeline.publishers import CHECKSUMS, PUBLISHERS, LayoutFile, Publisher
 from rar_pipeline.tables import RAW_FILES
 
-__all__ = ["PUBLISHERS", "LayoutFile", "Publisher", "collect", "paths", "sample_world"]
+__all__ = ["PUBLISHERS", "LayoutFile", "Publisher", "Upstream", "collect", "paths", "sample_world"]
 
 Log = Callable[[str], None]
 ALLOWED = "use sample, upstream, a folder, or an http(s) address that mirrors the publishers"
+OBJECTS = "objects"  # below `raw`: every version of a file that was ever fetched, under its SHA-256
 ABSENT = (403, 404, 410)  # a store that must not be listed answers 403 for what it does not have
 
 
@@ -44,12 +50,23 @@ class _Found:
 _Files = dict[str, _Found]  # by name inside the publisher's folder, without .gz
 
 
-def collect(publisher: str, sources: str, raw: Path, *, contact: str, seed: int, log: Log) -> pl.DataFrame:
+def collect(
+    publisher: str,
+    sources: str,
+    raw: Path,
+    *,
+    contact: str,
+    seed: int,
+    log: Log,
+    rate: float = 5.0,
+    upstream: Upstream | None = None,
+) -> pl.DataFrame:
     """The raw files of one publisher as a frame of `tables.RAW_FILES`, fetched or made where they are not on this machine yet.
 
     `sources` is `RAR_SOURCES`; what is fetched or made goes below `raw`, in the publishers' layout, while a folder is read in
-    place; `contact` goes into the user agent; `seed` is that of the sample world. A publisher that is optional and not there gives
-    no rows. Raises RarError for unknown sources, a required file that is missing, or a fetch that fails.
+    place; `contact` goes into the user agent; `seed` is that of the sample world; `rate` is the most requests a second to one host;
+    `upstream` says how publishers' own addresses are approached. A publisher that is optional and not there gives no rows. Raises
+    RarError for unknown sources, a required file that is missing, or a fetch that fails.
     """
     if publisher not in PUBLISHERS:
         raise RarError(f"publisher {publisher!r}: unknown; one of {', '.join(PUBLISHERS)}")
@@ -59,10 +76,11 @@ def collect(publisher: str, sources: str, raw: Path, *, contact: str, seed: int,
         found = _in_folder(wanted, sample_world(raw, seed, log), place)
     elif sources == "upstream":
         place = "upstream"
-        found = _from_publisher(wanted, raw, user_agent(contact), log)
+        manners = Manners(user_agent(contact), rate)
+        found = _from_publisher(wanted, raw, manners, upstream or Upstream(), datetime.now(UTC).date(), log)
     elif sources.lower().startswith(("http://", "https://")):
         place = shown(sources)
-        found = _from_mirror(wanted, sources, raw, user_agent(contact), log)
+        found = _from_mirror(wanted, sources, raw, Manners(user_agent(contact), rate), log)
     elif sources and "://" not in sources and Path(sources).expanduser().is_dir():
         place = str(Path(sources).expanduser().absolute())
         found = _in_folder(wanted, Path(place), place)
@@ -113,16 +131,17 @@ def _in_folder(publisher: Publisher, folder: Path, origin: str) -> _Files:
     return {name: file for name, file in found.items() if any(listed.matches(name) for listed in publisher.files)}
 
 
-def _from_mirror(publisher: Publisher, address: str, raw: Path, agent: str, log: Log) -> _Files:
+def _from_mirror(publisher: Publisher, address: str, raw: Path, manners: Manners, log: Log) -> _Files:
     """Files of the layout below an address, each as name.gz or name."""
     found: _Files = {}
     for file in publisher.files:
-        names = _listed(file, publisher, address, raw, agent) if "*" in file.name else (file.name,)
+        names = _listed(file, publisher, address, raw, manners) if "*" in file.name else (file.name,)
         for name in names:
             for suffix in (".gz", ""):
                 url = _below(address, f"{publisher.name}/{name}{suffix}")
                 try:
-                    fetched = download(url, raw / publisher.name / f"{name}{suffix}", user_agent=agent, log=log)
+                    target = raw / publisher.name / f"{name}{suffix}"
+                    fetched = download(url, target, manners=manners, objects=raw / OBJECTS, log=log)
                 except RefusedError as error:
                     if error.status not in ABSENT:
                         raise
@@ -132,14 +151,14 @@ def _from_mirror(publisher: Publisher, address: str, raw: Path, agent: str, log:
     return found
 
 
-def _listed(file: LayoutFile, publisher: Publisher, address: str, raw: Path, agent: str) -> list[str]:
+def _listed(file: LayoutFile, publisher: Publisher, address: str, raw: Path, manners: Manners) -> list[str]:
     """Names of a pattern in the mirror's own listing of the folder; the known names where it shows none."""
     target = raw / ".listings" / f"{publisher.name}.html"
     names: set[str] = set()
     try:
-        page = download(_below(address, f"{publisher.name}/"), target, user_agent=agent, log=lambda line: None).path
+        page = download(_below(address, f"{publisher.name}/"), target, manners=manners, log=lambda line: None).path
         names = {name.removesuffix(".gz") for name in _links(page.read_text(encoding="utf-8", errors="replace"))}
-    except RefusedError:
+    except (RefusedError, DisallowedError):
         pass  # most servers list nothing
     return sorted(filter(file.matches, names)) or list(file.known)
 
@@ -157,35 +176,57 @@ def _links(page: str) -> Iterator[str]:
         yield PurePosixPath(urllib.parse.unquote(urllib.parse.urlsplit(target).path)).name
 
 
-def _from_publisher(publisher: Publisher, raw: Path, agent: str, log: Log) -> _Files:
+def _from_publisher(publisher: Publisher, raw: Path, manners: Manners, upstream: Upstream, today: date, log: Log) -> _Files:
     """Files from the publisher's own addresses; its terms are told before the first fetch into `raw`."""
     folder = raw / publisher.name
     if publisher.unpolled:
         log(f"{publisher.name}: {publisher.unpolled}")
         return {}
+    if publisher.key and not upstream.keys.get(publisher.key):
+        log(f"{publisher.name}: {publisher.key} is not set: nothing is asked for; put a key there or name a mirror")
+        return {name: _Found(path, "harvested before") for name, path in _harvested(publisher, folder)}
     if not folder.is_dir():
         log(f"{publisher.title}. Terms: {publisher.terms}. Cite: {publisher.citation}")
+        folder.mkdir(parents=True)
     found: _Files = {}
     archives: dict[str, Fetched] = {}
     for file in publisher.files:
         for name in file.known or (file.name,):
-            if file.address is None:
+            if file.address is None or file.live:
                 continue
-            url = file.address.format(name=name)
+            url = upstream.at(file.address).format(name=name)
             try:
                 if url.endswith(".zip"):
                     if url not in archives:
-                        target = folder / url.rsplit("/", 1)[-1]
-                        archives[url] = download(url, target, user_agent=agent, sha256=CHECKSUMS.get(url), log=log)
-                    found[name] = _Found(_extracted(archives[url].path, folder / name).absolute(), url)
+                        archives[url] = download(
+                            url,
+                            folder / url.rsplit("/", 1)[-1],
+                            manners=manners,
+                            sha256=CHECKSUMS.get(file.address),
+                            objects=raw / OBJECTS,
+                            log=log,
+                        )
+                    found[name] = _Found(_extracted(archives[url].path, folder / name).absolute(), shown(url))
                 else:
                     target = folder / (f"{name}.gz" if url.endswith(".gz") else name)
-                    fetched = download(url, target, user_agent=agent, log=log)
-                    found[name] = _Found(fetched.path.absolute(), url, fetched.sha256)
+                    fetched = download(url, target, manners=manners, objects=raw / OBJECTS, log=log)
+                    found[name] = _Found(fetched.path.absolute(), shown(url), fetched.sha256)
             except RefusedError as error:
                 if not ("*" in file.name and error.status in ABSENT):
                     raise RarError(f"{error}; or name a mirror in RAR_SOURCES") from None
+    for file in publisher.files:
+        if file.live and file.address:
+            import_module(f"rar_pipeline.harvest.{publisher.name}").harvest(raw, upstream, manners, today, log)
+            place = shown(re.split(r"[?{]", upstream.at(file.address))[0])
+            found |= {name: _Found(path, place) for name, path in _harvested(publisher, folder)}
     return found
+
+
+def _harvested(publisher: Publisher, folder: Path) -> Iterator[tuple[str, Path]]:
+    """Files that harvests have put together in the publisher's folder, this time or before."""
+    for file in publisher.files:
+        if file.live and (folder / file.name).is_file():
+            yield file.name, (folder / file.name).absolute()
 
 
 def _extracted(archive: Path, target: Path) -> Path:

@@ -19,9 +19,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from rar_pipeline import fetch
+from rar_pipeline import fetch, politeness
 from rar_pipeline.errors import RarError
-from rar_pipeline.fetch import RefusedError, download, shown, user_agent
+from rar_pipeline.fetch import download
+from rar_pipeline.politeness import Manners, RefusedError, shown, user_agent
 
 BODY = random.Random(0).randbytes(200_000)
 
@@ -45,12 +46,15 @@ class Origin(ThreadingHTTPServer):
 
 class Handler(BaseHTTPRequestHandler):
     protocol_version = "HTTP/1.1"
+    wbufsize = 1 << 16  # head and body in one packet, or the client waits 40 ms for the second
     server: Origin
 
     def log_message(self, format: str, *args: object) -> None:
         pass
 
     def do_GET(self) -> None:
+        if self.path == "/robots.txt":
+            return self.send_error(404)
         origin, asked = self.server, {name.lower(): value for name, value in self.headers.items()}
         origin.requests.append(asked)
         fault = origin.faults.pop(0) if origin.faults else len(origin.body) + 1
@@ -76,6 +80,7 @@ class Handler(BaseHTTPRequestHandler):
         sent = body if cut is None else body[:cut]
         self.server.sent += len(sent)  # before the client can know of it
         self.wfile.write(sent)
+        self.wfile.flush()
         self.close_connection = len(sent) < len(body)
 
 
@@ -96,9 +101,9 @@ def lines() -> list[str]:
 
 @pytest.fixture
 def get(origin: Origin, tmp_path: Path, lines: list[str]):
-    def run(name: str = "title.basics.tsv", url: str = "", **options):
-        given = {"user_agent": user_agent("me@example.org"), "backoff": 0.001, "log": lines.append} | options
-        return download(url or origin.url, tmp_path / name, **given)
+    def run(name: str = "title.basics.tsv", url: str = "", attempts: int = 6, **options):
+        manners = Manners(user_agent("me@example.org"), rate=1000, attempts=attempts, backoff=0.001)
+        return download(url or origin.url, tmp_path / name, manners=manners, log=lines.append, **options)
 
     return run
 
@@ -144,7 +149,7 @@ def test_retry_after_is_honoured(get, origin: Origin, lines: list[str], form: st
     asked = "1" if form == "seconds" else formatdate(time.time() + 1000, usegmt=True)
     slept: list[float] = []
     monkeypatch.setattr("tenacity.nap.time.sleep", slept.append)
-    monkeypatch.setattr(fetch, "LONGEST_WAIT", 2000.0)
+    monkeypatch.setattr(politeness, "LONGEST_WAIT", 2000.0)
     origin.faults = [(429, {"Retry-After": asked})]
     assert get().path.read_bytes() == BODY
     assert len(slept) == 1
@@ -175,7 +180,7 @@ def test_server_errors_that_stay_are_told_in_one_line_and_leave_the_old_copy(get
 
 
 def test_nobody_listening_is_one_clear_line(get) -> None:
-    with pytest.raises(RarError, match=r"127\.0\.0\.1:9/x: ConnectError"):
+    with pytest.raises(RarError, match=r"^http://127\.0\.0\.1:9/x: not asked for, since robots\.txt .*ConnectError"):
         get(url="http://127.0.0.1:9/x", attempts=2)
 
 
@@ -236,6 +241,17 @@ def test_a_wrong_checksum_leaves_nothing(get, tmp_path: Path) -> None:
     with pytest.raises(RarError, match=r"title\.basics\.tsv: SHA-256 is .*, expected 00"):
         get(sha256="00")
     assert not any(name.endswith((".tsv", ".part")) for name in left(tmp_path))
+
+
+def test_every_version_that_came_is_kept_and_equal_ones_once(get, origin: Origin, tmp_path: Path) -> None:
+    objects = tmp_path / "objects"
+    for etag, body in (('"one"', BODY), ('"two"', b"tomorrow"), ('"three"', BODY)):
+        origin.body, origin.etag = body, etag
+        assert get(objects=objects).path.read_bytes() == body
+    other = get("copy.tsv", url=origin.url.replace("title", "other"), objects=objects)
+    assert left(objects) == {hashlib.sha256(body).hexdigest() for body in (BODY, b"tomorrow")}
+    assert all(hashlib.sha256(path.read_bytes()).hexdigest() == path.name for path in objects.iterdir())
+    assert other.path.samefile(objects / other.sha256), "no second copy on the disk"
 
 
 def test_a_truncated_gzip_is_not_believed_and_the_old_copy_stays(get, origin: Origin, tmp_path: Path) -> None:

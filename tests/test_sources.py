@@ -73,7 +73,7 @@ def lines() -> list[str]:
 @pytest.fixture
 def gather(tmp_path: Path, lines: list[str]):
     def run(publisher: str, named: object) -> pl.DataFrame:
-        return collect(publisher, str(named), tmp_path / "raw", contact="", seed=0, log=lines.append)
+        return collect(publisher, str(named), tmp_path / "raw", contact="", seed=0, log=lines.append, rate=1000)
 
     return run
 
@@ -265,7 +265,12 @@ def test_the_page_for_users_names_every_publisher_with_its_terms_and_addresses()
     for publisher in PUBLISHERS.values():
         assert f"## {publisher.title} (`{publisher.name}/`)" in page
         assert publisher.citation in page
-        for said in (publisher.unpolled, *publisher.terms.split("; "), *(file.address or "" for file in publisher.files)):
+        for said in (
+            publisher.unpolled,
+            publisher.key,
+            *publisher.terms.split("; "),
+            *(file.address or "" for file in publisher.files),
+        ):
             assert said in page, f"{publisher.name}: {said}"
 
 

@@ -18,6 +18,7 @@ from typing import IO
 
 import duckdb
 
+from rar_pipeline.corpus.engine import MEMORY, engine
 from rar_pipeline.errors import RarError
 from rar_pipeline.sql import statement
 
@@ -135,14 +136,12 @@ class RawReader:
 
 
 @contextmanager
-def raw_reader() -> Iterator[RawReader]:
-    """A reader with a fresh in-memory DuckDB, which spills to a temporary folder when memory gets tight."""
-    with TemporaryDirectory(prefix="rar-") as scratch:
-        con = duckdb.connect(config={"temp_directory": scratch, "preserve_insertion_order": "false"})
-        try:
-            yield RawReader(con, Path(scratch))
-        finally:
-            con.close()
+def raw_reader(memory: str = MEMORY) -> Iterator[RawReader]:
+    """A reader with a fresh DuckDB; `memory` is what that may hold before it spills to disk ("3GB")."""
+    with engine(memory) as con, TemporaryDirectory(prefix="rar-") as scratch:
+        # DuckDB takes a packed file for a small one, and would hold all credits to look up a few titles in them: joins keep the right side
+        con.execute("SET disabled_optimizers = 'build_side_probe_side'")
+        yield RawReader(con, Path(scratch))
 
 
 def located(files: Mapping[str, Path], raw: RawFile) -> list[Path]:

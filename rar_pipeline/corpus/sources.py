@@ -13,12 +13,15 @@ from pathlib import Path
 
 import polars as pl
 
+from rar_pipeline.corpus.engine import MEMORY
+from rar_pipeline.corpus.excluded import bare
 from rar_pipeline.corpus.normalise import normalised, plain_text, split_year
 from rar_pipeline.corpus.people import long_title
 from rar_pipeline.corpus.raw import RawFile, RawReader, located, raw_reader
 from rar_pipeline.errors import RarError
 from rar_pipeline.tables import SOURCE_MOVIES
 
+LEADING_CAST = 10
 SOURCES = ("imdb", "movielens", "wikidata", "omdb", "tmdb", "wikipedia", "streaming", "ggplot2movies")
 
 _BASICS = RawFile(
@@ -43,6 +46,19 @@ _WIKIPEDIA = RawFile(
         ("genres", "VARCHAR[]"),
         ("href", "VARCHAR"),
         ("extract", "VARCHAR"),
+    ),
+)
+_ARTICLES = RawFile(
+    "wikipedia/articles.jsonl",
+    "jsonl",
+    ("imdb", "item", "title"),
+    (
+        ("imdb", "VARCHAR"),
+        ("item", "VARCHAR"),
+        ("title", "VARCHAR"),
+        ("year", "BIGINT"),
+        ("extract", "VARCHAR"),
+        ("plot", "VARCHAR"),
     ),
 )
 _WIKIDATA = RawFile(
@@ -110,16 +126,16 @@ class SourceRead:
     excluded: pl.DataFrame = field(default_factory=SOURCE_MOVIES.empty)  # tables.SOURCE_MOVIES, `kind` says why
 
 
-def read_source(source: str, files: Mapping[str, Path], kinds: tuple[str, ...]) -> SourceRead:
+def read_source(source: str, files: Mapping[str, Path], kinds: tuple[str, ...], memory: str = MEMORY) -> SourceRead:
     """Records of one source.
 
     `files` maps names of the publishers' layout without .gz ("imdb/title.basics.tsv") to local paths that may end in .gz; `kinds` are the IMDb
-    kinds of title to keep. Files of the optional sources may be absent and give an empty frame. Raises RarError where title.basics is absent, or
-    a file is cut short, malformed or has another schema.
+    kinds of title to keep; `memory` is what DuckDB may hold before it spills to disk. Files of the optional sources may be absent and give an
+    empty frame. Raises RarError where title.basics is absent, or a file is cut short, malformed or has another schema.
     """
     if source not in _READERS:
         raise RarError(f"source {source!r}: unknown; expected one of {', '.join(SOURCES)}")
-    with raw_reader() as reader:
+    with raw_reader(memory) as reader:
         return _READERS[source](reader, files, kinds)
 
 
@@ -129,12 +145,12 @@ def _finish(reader: RawReader, source: str, frame: pl.DataFrame, **reasons: int)
     frame = frame.filter(pl.col("source_id").is_not_null() & (pl.col("source_id") != "") & pl.col("title").is_not_null())
     if total > frame.height:
         dropped["no id or title"] = dropped.get("no id or title", 0) + total - frame.height
-    unique = frame.sort("source_id", "imdb_id", "title", "plot", nulls_last=True).unique(
-        "source_id", keep="first", maintain_order=True
-    )
-    if frame.height > unique.height:
-        dropped["duplicate id"] = frame.height - unique.height
-    return SourceRead(source, unique, dropped)
+    frame = frame.sort("source_id", "imdb_id", "title", "plot", nulls_last=True)
+    repeated = frame["source_id"] == frame["source_id"].shift()
+    if count := int(repeated.sum()):
+        dropped["duplicate id"] = count
+        frame = frame.filter(~repeated.fill_null(False))
+    return SourceRead(source, frame, dropped)
 
 
 def _shaped(frame: pl.DataFrame) -> pl.DataFrame:
@@ -143,10 +159,13 @@ def _shaped(frame: pl.DataFrame) -> pl.DataFrame:
     for name, dtype in SOURCE_MOVIES.schema.items():
         column = pl.col(name).cast(dtype) if name in frame.columns else pl.lit(None, dtype=dtype).alias(name)
         if isinstance(dtype, pl.List):
-            entries = column.list.eval(pl.element().str.strip_chars().replace("", None)).list.drop_nulls()
+            entries = column.list.eval(pl.element().str.strip_chars().replace("", None).drop_nulls())
             if name == "genres":
                 entries = entries.list.eval(_capital(pl.element()))
-            column = entries.list.unique(maintain_order=True).fill_null(pl.lit([], dtype=dtype)).alias(name)
+            entries = entries.list.unique(maintain_order=True)
+            if name == "cast":
+                entries = entries.list.head(LEADING_CAST)
+            column = entries.fill_null(pl.lit([], dtype=dtype)).alias(name)
         columns.append(column)
     frame = frame.select(columns)
     return frame.with_columns(_replaced(frame[name], plain_text) for name in ("title", "original_title", "plot"))
@@ -175,15 +194,26 @@ def _read_imdb(reader: RawReader, files: Mapping[str, Path], kinds: tuple[str, .
     reader.read("imdb_names", _NAMES, located(files, _NAMES))
     reader.make("imdb")
     left_out = reader.con.sql(
-        "SELECT CASE WHEN title IS NULL THEN 'no title' WHEN adult THEN 'adult' ELSE coalesce('kind ' || kind, 'no kind') END, count(*) "
-        "FROM imdb WHERE NOT kept GROUP BY ALL ORDER BY ALL"
+        "SELECT CASE WHEN NOT titled THEN 'no title' WHEN adult THEN 'adult' ELSE coalesce('kind ' || kind, 'no kind') END, count(*) "
+        "FROM imdb_titles WHERE NOT kept GROUP BY ALL ORDER BY ALL"
     ).fetchall()
-    excluded = reader.con.sql("SELECT * FROM imdb WHERE NOT kept AND title IS NOT NULL ORDER BY source_id").pl()
-    kept = _shaped(reader.con.sql("SELECT * FROM imdb WHERE kept").pl())
-    read = _finish(reader, "imdb", kept)
-    return SourceRead(
-        "imdb", read.frame, {**read.dropped, **{str(reason): int(count) for reason, count in left_out}}, _shaped(excluded)
+    described = reader.con.sql("SELECT * FROM imdb").pl()
+    ids = reader.con.sql(
+        "SELECT tconst AS source_id, min(kind) AS kind FROM imdb_titles WHERE titled AND NOT described GROUP BY tconst"
+    ).pl()
+    read = _finish(reader, "imdb", _shaped(described.filter("kept")))
+    others = (
+        described.filter(~pl.col("kept"))
+        .sort("source_id", "title", "year")
+        .unique("source_id", keep="first", maintain_order=True)
     )
+    excluded = pl.concat(
+        [
+            _shaped(others.join(read.frame, on="source_id", how="anti", maintain_order="left")),
+            bare(ids.join(described, on="source_id", how="anti").sort("source_id")),
+        ]
+    )
+    return SourceRead("imdb", read.frame, {**read.dropped, **{str(reason): int(count) for reason, count in left_out}}, excluded)
 
 
 def _read_movielens(reader: RawReader, files: Mapping[str, Path], kinds: tuple[str, ...]) -> SourceRead:
@@ -213,6 +243,11 @@ def _read_wikipedia(reader: RawReader, files: Mapping[str, Path], kinds: tuple[s
     paths = [path for name, path in sorted(files.items()) if re.fullmatch(r"wikipedia/movies-\d{4}s\.json", name)]
     reader.read("wikipedia", _WIKIPEDIA, paths, directed_by=_DIRECTED_BY)
     frame = _shaped(reader.con.sql("SELECT * FROM wikipedia").pl())
+    if articles := located(files, _ARTICLES):
+        reader.read("wikipedia_articles", _ARTICLES, articles, directed_by=_DIRECTED_BY)
+        found = reader.con.sql("SELECT * FROM wikipedia_articles").pl()
+        titles = normalised(found["title"], _article_title)
+        frame = pl.concat([frame, _shaped(found.with_columns(found["title"].replace(titles["text"], titles["key"])))])
     shorts = pl.col("genres").list.contains("Short")
     return _finish(reader, "wikipedia", frame.filter(~shorts), genre_Short=frame.filter(shorts).height)
 

@@ -1,18 +1,15 @@
--- One record a title, kept or not (column kept), with the names of its people.
-CREATE TABLE imdb AS
-WITH directed AS (
-    SELECT tconst, nconst, place FROM imdb_directors
+-- One record a title that is described, kept or not (column kept), with the names of its people: directors in the order of title.crew, then those
+-- that only title.principals has; cast in billing order.
+CREATE VIEW imdb AS
+WITH credits AS (
+    SELECT tconst, nconst, true AS directs, place FROM imdb_directors
     UNION ALL
-    SELECT tconst, nconst, 1000 + place FROM imdb_principals WHERE directs
+    SELECT tconst, nconst, directs, CASE WHEN directs THEN 1000 + place ELSE place END FROM imdb_principals
 ),
-directors AS (
-    SELECT tconst, list(name ORDER BY place, name) AS names
-    FROM (SELECT tconst, name, min(place) AS place FROM directed JOIN imdb_names USING (nconst) GROUP BY ALL)
-    GROUP BY tconst
-),
-actors AS (
-    SELECT tconst, list(name ORDER BY place, name)[:10] AS names
-    FROM (SELECT tconst, name, min(place) AS place FROM imdb_principals JOIN imdb_names USING (nconst) WHERE NOT directs GROUP BY ALL)
+credited AS (
+    SELECT tconst, list_sort(list({'place': place, 'name': name, 'directs': directs})) AS people
+    FROM credits
+    JOIN imdb_names USING (nconst)
     GROUP BY tconst
 )
 SELECT
@@ -23,15 +20,14 @@ SELECT
     original_title,
     year,
     kind,
-    genres,
-    directors.names AS directors,
-    actors.names AS "cast",
+    string_split(genres, ',') AS genres,
+    [person.name FOR person IN people IF person.directs] AS directors,
+    [person.name FOR person IN people IF NOT person.directs] AS "cast",
     runtime,
     rating,
     votes,
-    kept,
-    adult
+    kept
 FROM imdb_titles
 LEFT JOIN imdb_ratings USING (tconst)
-LEFT JOIN directors USING (tconst)
-LEFT JOIN actors USING (tconst)
+LEFT JOIN credited USING (tconst)
+WHERE described
