@@ -128,6 +128,22 @@ MOVIES = Table(
     key=("movie_id",),
 )
 
+PROVENANCE = Table(
+    "corpus",
+    "provenance",
+    "Where every field of every movie came from, and what was overruled.",
+    (
+        Column("movie_id", STR, "Movie of the corpus"),
+        Column("field", STR, "Column of `movies` that has a value: title, year, plot, ..."),
+        Column("source", STR, "Source that the value was taken from"),
+        Column("source_id", STR, "The record's id inside that source"),
+        Column(
+            "overruled", STRS, "Other values that sources gave, each as `source: value`, long ones cut; empty where all agree"
+        ),
+    ),
+    key=("movie_id", "field"),
+)
+
 CONFLICTS = Table(
     "corpus",
     "conflicts",
@@ -141,6 +157,17 @@ CONFLICTS = Table(
         Column("overruled", STR, "Value that it overruled"),
     ),
     key=("source", "source_id", "field"),
+)
+
+ALIASES = Table(
+    "corpus",
+    "aliases",
+    "Titles that sources use for a movie and that are neither its title nor its original title.",
+    (
+        Column("movie_id", STR, "Movie of the corpus"),
+        Column("title", STR, "Title as the source writes it"),
+    ),
+    key=("movie_id", "title"),
 )
 
 TITLES = Table(
@@ -329,7 +356,9 @@ TABLES = (
     RAW_FILES,
     SOURCE_MOVIES,
     MOVIES,
+    PROVENANCE,
     CONFLICTS,
+    ALIASES,
     TITLES,
     ITEM_EMBEDDINGS,
     DIALOGUES,
@@ -341,3 +370,9 @@ TABLES = (
     METRICS,
     LEADERBOARD,
 )
+
+
+if __name__ == "__main__":
+    from rar_pipeline.dictionary import dictionary
+
+    print(dictionary(TABLES))

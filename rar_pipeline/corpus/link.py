@@ -11,7 +11,7 @@ import re
 import sys
 from bisect import bisect_left
 from collections import defaultdict
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import NamedTuple
 
@@ -36,6 +36,7 @@ UNKNOWN = 100
 FUZZY = 90.0
 
 _FIRST = re.compile(r"^(?:the )?(?:very )?(?:first|original|1st) (.+?)(?: (?:movie|film|one))?$")
+_MARKED = re.compile(r"@(\d+)")
 _BARE_YEAR = re.compile(r"^(.+\S)\s+((?:19|20)\d\d)$")
 _WRAPPED = re.compile(r"^(?:movie|film)s? (.+)$|^(.+) (?:movie|film)$")
 
@@ -62,8 +63,10 @@ _LOOSE, _SUBTITLE = VARIANTS.index(LOOSE), VARIANTS.index(SUBTITLE)
 class Linker:
     """Looks mentions up in a title index (tables.TITLES). Takes about two seconds to build for 300,000 movies; holds no other state."""
 
-    def __init__(self, titles: pl.DataFrame) -> None:
+    def __init__(self, titles: pl.DataFrame, listed: Mapping[str, str] | None = None) -> None:
+        """`listed`: names of a data set's own list by id, so that "@111776" means what the list says of 111776."""
         titles = TITLES.conform(titles)
+        self._listed = dict(listed or {})
         rank = {variant: place for place, variant in enumerate(VARIANTS)}
         self._entries: defaultdict[str, list[_Entry]] = defaultdict(list)
         self._years: defaultdict[tuple[int, str], list[tuple[str, _Entry]]] = defaultdict(list)
@@ -80,6 +83,11 @@ class Linker:
         """The movie that a mention means. `year` and `imdb_id` are what is known beside the text; a year in brackets is found there."""
         if imdb_id is not None and imdb_id in self._ids:
             return Link(imdb_id, 1.0, "imdb id")
+        if marked := _MARKED.fullmatch(text.strip()):
+            if marked[1] not in self._listed:
+                return Link(None, 0.0, "id of a list that is not known")
+            link = self.link(self._listed[marked[1]], year)
+            return link._replace(reason=f"listed name: {link.reason}")
         title, written = split_year(text)
         year = year if year is not None else written
         key = normalise_title(title)
@@ -301,24 +309,52 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "--movies", type=Path, help="parquet table of movies; without it the tables of the lake that the settings name"
     )
+    parser.add_argument(
+        "--names",
+        type=Path,
+        help="ReDial's movies_with_mentions.csv, for mentions such as @111776; without it what the lake read of ReDial",
+    )
     options = parser.parse_args(arguments)
     try:
-        corpus = load_settings().root / "corpus"
-        movies = options.movies or corpus / "movies" / "data.parquet"
-        _write_links(options.file, movies, None if options.movies else corpus / "title_index" / "data.parquet")
+        root = load_settings().root
+        movies = options.movies or root / "corpus" / "movies" / "data.parquet"
+        titles = None if options.movies else root / "corpus" / "title_index" / "data.parquet"
+        _write_links(options.file, movies, titles, _listed_names(options.names, root))
     except RarError as error:
         print(f"error: {error}", file=sys.stderr)
         return 2
     return 0
 
 
-def _write_links(file: Path, movies_file: Path, titles_file: Path | None) -> None:
+def _listed_names(file: Path | None, root: Path) -> dict[str, str]:
+    """Names of ReDial's movies by its ids."""
+    if file:
+        try:
+            listed = pl.read_csv(file, columns=["movieId", "movieName"], schema_overrides={"movieId": pl.String})
+        except (OSError, pl.exceptions.PolarsError) as error:
+            reason = str(error).splitlines()[0]
+            raise RarError(
+                f"{file}: cannot be read ({reason}); expected movies_with_mentions.csv with movieId and movieName"
+            ) from None
+        return dict(listed.drop_nulls().iter_rows())
+    mentions = root / "conversations" / MENTIONS.name / "dataset=redial" / "data.parquet"
+    if not mentions.is_file():
+        return {}
+    return dict(
+        pl.read_parquet(mentions, columns=["source_id", "text"])
+        .drop_nulls()
+        .unique("source_id", keep="first", maintain_order=True)
+        .iter_rows()
+    )
+
+
+def _write_links(file: Path, movies_file: Path, titles_file: Path | None, listed: Mapping[str, str]) -> None:
     try:
         mentions = file.read_text(encoding="utf-8").splitlines()
     except (OSError, UnicodeDecodeError) as error:
         raise RarError(f"{file}: cannot be read ({error}); expected UTF-8 text, one mention a line") from None
     movies = _table(movies_file)
-    links = Linker(_table(titles_file) if titles_file else build_title_index(movies)).link_many(mentions)
+    links = Linker(_table(titles_file) if titles_file else build_title_index(movies), listed).link_many(mentions)
     rows = links.join(movies.select("movie_id", "imdb_id", "title", "year"), on="movie_id", how="left", maintain_order="left")
     rows = rows.select(
         pl.col("text").str.replace_all("\t", " ").alias("mention"), "movie_id", "imdb_id", "title", "year", "score", "reason"

@@ -1,7 +1,8 @@
 """Entity resolution: records of all sources to one row a movie.
 
-First by shared ids, then by normalised title, year and people, source by source in the order of table precedence. The rules are SQL
-(sql/corpus/: precedence, identified, evidence, matched, movies); this module runs the statements in their order.
+First by shared ids, then by normalised title, year and people, source by source in the order of table precedence, at last by titles spelt nearly
+the same. The rules are SQL (sql/corpus/: precedence, identified, evidence, matched, similar, choices); this module runs the statements in
+their order. What joins with itself is a table of its own, no common table expression: DuckDB 2.0.0 fails on those that `unnest` gives.
 """
 
 from __future__ import annotations
@@ -11,9 +12,10 @@ from dataclasses import dataclass, field
 import duckdb
 import polars as pl
 
+from rar_pipeline.corpus.engine import engine
 from rar_pipeline.corpus.normalise import normalise_name, normalised
 from rar_pipeline.sql import statement
-from rar_pipeline.tables import CONFLICTS, MOVIES, SOURCE_MOVIES
+from rar_pipeline.tables import ALIASES, CONFLICTS, MOVIES, PROVENANCE, SOURCE_MOVIES
 
 CATALOGUES = ("netflix", "disney_plus", "hulu", "amazon_prime")
 PLACEHOLDER = r"^\W*(add a plot|no overview|plot (is )?(unknown|unavailable|under wraps)|under wraps|n/a|tba|coming soon)\b"
@@ -25,8 +27,9 @@ class Merged:
     """The corpus, what was disputed, other titles in use, and how many records of each source went which way."""
 
     movies: pl.DataFrame  # tables.MOVIES, sorted by movie_id
+    provenance: pl.DataFrame  # tables.PROVENANCE
     conflicts: pl.DataFrame  # tables.CONFLICTS
-    aliases: pl.DataFrame  # movie_id, title: titles of sources that are not the movie's own
+    aliases: pl.DataFrame  # tables.ALIASES
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> "matched by id", "left out: ..." -> records
 
 
@@ -39,33 +42,31 @@ def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None) -> Merged:
     claims = SOURCE_MOVIES.conform(claims).sort("source", "source_id").with_row_index("record")
     claims = claims.with_columns(pl.when(pl.col("imdb_id").str.contains(r"^tt\d{7,}$")).then("imdb_id").alias("imdb_id"))
     excluded = SOURCE_MOVIES.empty() if excluded is None else SOURCE_MOVIES.conform(excluded)
-    both = pl.concat([claims.drop("record"), excluded])
-    con = duckdb.connect(config={"preserve_insertion_order": "false"})
-    try:
+    with engine() as con:
         con.register("claims", claims)
         con.register("excluded", excluded)
-        con.register("title_keys", normalised(pl.concat([both["title"], both["original_title"]])))
-        names = pl.concat([both["directors"].explode(), both["cast"].explode()])
-        con.register("name_keys", normalised(names, normalise_name))
         _resolve(con)
-        for table in ("placed", "movies", "conflicts", "aliases"):
-            con.execute(statement("corpus", table), {"placeholder": PLACEHOLDER} if table == "movies" else None)
+        for table in ("placed", "choices", "movies", "chosen", "said", "provenance", "conflicts", "aliases"):
+            con.execute(statement("corpus", table), {"placeholder": PLACEHOLDER} if table == "choices" else None)
         counts: dict[str, dict[str, int]] = {}
         for source, what, records in con.sql(statement("corpus", "merge_counts")).fetchall():
             counts.setdefault(source, {})[what] = int(records)
         return Merged(
             MOVIES.conform(con.sql("SELECT * FROM movies ORDER BY movie_id").pl()),
+            PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY movie_id, field").pl()),
             CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()),
-            con.sql("SELECT * FROM aliases ORDER BY ALL").pl(),
+            ALIASES.conform(con.sql("SELECT * FROM aliases ORDER BY ALL").pl()),
             counts,
         )
-    finally:
-        con.close()
 
 
 def _resolve(con: duckdb.DuckDBPyConnection) -> None:
-    for table in ("precedence", "shared_ids", "identified", "unit_keys", "unit_people"):
+    for table in ("precedence", "shared_ids", "identified"):
         con.execute(statement("corpus", table))
+    con.register("title_keys", normalised(con.sql(statement("corpus", "compared_titles")).pl()["text"]))
+    con.execute(statement("corpus", "unit_keys"))
+    con.register("name_keys", normalised(con.sql(statement("corpus", "compared_names")).pl()["text"], normalise_name))
+    con.execute(statement("corpus", "unit_people"))
     con.execute(statement("corpus", "units"), {"catalogues": list(CATALOGUES)})
     con.execute(statement("corpus", "resolved"))
     batches = [int(row[0]) for row in con.sql("SELECT DISTINCT batch FROM units WHERE batch > 0 ORDER BY batch").fetchall()]
@@ -73,6 +74,8 @@ def _resolve(con: duckdb.DuckDBPyConnection) -> None:
         _match(con, batch, batch, among=False)
     # a last look at all that is left, now also inside each batch: the same film twice in one catalogue
     _match(con, BEFORE_ALL, AFTER_ALL, among=True)
+    for table in ("similar", "resolved_more"):
+        con.execute(statement("corpus", table))
 
 
 def _match(con: duckdb.DuckDBPyConnection, first: int, last: int, among: bool) -> None:

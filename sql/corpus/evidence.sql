@@ -6,7 +6,7 @@ WITH pairs AS (
         there.unit AS other,
         min(coalesce(abs(here.year - there.year), 1)) AS years_apart,
         bool_or(here.year IS NULL OR there.year IS NULL) AS year_unknown,
-        count(DISTINCT there.key) AS keys
+        max(length(here.key)) AS letters
     FROM unit_keys AS here
     JOIN units AS candidate ON candidate.unit = here.unit
     JOIN unit_keys AS there ON there.key = here.key AND there.unit != here.unit
@@ -47,6 +47,8 @@ SELECT
         WHEN shared_directors > 0 AND shared_cast >= 2 THEN 'people'
         WHEN shared_directors > 0 AND years_apart <= 3 AND ("cast" = 0 OR shared_cast > 0) THEN 'people'
         WHEN years_apart > 1 THEN 'against'
+        -- a long title of that very year is hardly two films': sources list other parts of a cast, and running times of other cuts
+        WHEN years_apart = 0 AND NOT year_unknown AND letters >= 15 AND directors = 0 AND ("cast" = 0 OR coalesce(minutes_apart, 0) <= 30) THEN 'title'
         WHEN directors > 0 OR "cast" >= 2 THEN 'against'
         WHEN minutes_apart > 30 THEN 'against'
         WHEN year_unknown AND coalesce(minutes_apart, 99) > 3 THEN 'against'

@@ -177,3 +177,25 @@ def test_the_command_names_a_missing_file(tmp_path: Path, capsys: pytest.Capture
 
 def test_an_empty_corpus_links_nothing() -> None:
     assert Linker(build_title_index(MOVIES.empty())).link("Alien (1979)").movie_id is None
+
+
+def test_an_id_of_a_list_means_what_the_list_says(titles: pl.DataFrame) -> None:
+    linker = Linker(titles, {"111776": "Toy Story 3  (2010)", "7": "Nothing of that name (1950)"})
+    assert linker.link("@111776")[:2] == ("toy3", 1.0)
+    assert linker.link("@111776").reason.startswith("listed name")
+    assert linker.link(" @7 ").movie_id is None
+    assert linker.link("@8").reason == "id of a list that is not known"
+
+
+def test_the_command_takes_the_list_of_ids(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    MOVIES.frame([{"movie_id": "tt1", "imdb_id": "tt1", "title": "Alien", "year": 1979, "votes": 9}]).write_parquet(
+        tmp_path / "movies.parquet"
+    )
+    (tmp_path / "mentions.txt").write_text("@12\n")
+    (tmp_path / "names.csv").write_text("movieId,movieName,nbMentions\n12,Alien  (1979),3\n")
+    asked = [str(tmp_path / "mentions.txt"), "--movies", str(tmp_path / "movies.parquet")]
+    assert main([*asked, "--names", str(tmp_path / "names.csv")]) == 0
+    assert "@12\ttt1\ttt1\tAlien\t1979" in capsys.readouterr().out
+    (tmp_path / "names.csv").write_text("id,name\n12,Alien\n")
+    assert main([*asked, "--names", str(tmp_path / "names.csv")]) == 2
+    assert "names.csv" in capsys.readouterr().err

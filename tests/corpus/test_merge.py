@@ -183,3 +183,72 @@ def test_the_corpus_does_not_depend_on_the_order_of_rows(tmp_path: Path, merged:
     again.movies.write_parquet(other)
     assert one.read_bytes() == other.read_bytes()
     assert again.conflicts.equals(merged.conflicts)
+
+
+def test_every_field_tells_where_it_came_from_and_what_it_overruled(merged: Merged) -> None:
+    told = merge_rows(
+        imdb(1, "One", 2000, genres=["Drama"], runtime=100),
+        claim("tmdb", "5", "ONE", 2003, imdb_id="tt0000001", tmdb_id=5, genres=["Comedy", "Drama"], plot="p" * 200, cast=["A B"]),
+        claim("omdb", "tt0000001", "One", 2000, imdb_id="tt0000001", plot="o" * 200, cast=["A B"]),
+    ).provenance
+    rows = {row["field"]: row for row in told.iter_rows(named=True)}
+    assert (rows["year"]["source"], rows["year"]["source_id"], rows["year"]["overruled"]) == ("imdb", "tt0000001", ["tmdb: 2003"])
+    assert rows["genres"]["overruled"] == ["tmdb: Comedy, Drama"]
+    assert (rows["tmdb_id"]["source"], rows["tmdb_id"]["overruled"]) == ("tmdb", [])
+    assert rows["title"]["overruled"] == []  # letters' case is no contradiction
+    assert (rows["plot"]["source"], rows["plot"]["overruled"]) == ("tmdb", ["omdb: " + "o" * 79 + "…"])
+    assert rows["cast"]["overruled"] == []
+    assert "original_title" not in rows
+    # one row for every filled field of every movie (but a kind that no source tells), and plot_source says the same
+    filled = merged.movies.select(
+        pl.col(column).list.len() > 0 if isinstance(dtype, pl.List) else pl.col(column).is_not_null()
+        for column, dtype in MOVIES.schema.items()
+        if column not in ("movie_id", "imdb_id", "kind", "plot_source", "sources")
+    )
+    assert merged.provenance.filter(pl.col("field") != "kind").height == int(filled.sum().sum_horizontal().item())
+    plots = merged.provenance.filter(field="plot").join(merged.movies, on="movie_id")
+    assert (plots["source"] == plots["plot_source"]).all()
+
+
+def test_names_are_compared_only_where_titles_agree_and_the_result_does_not_depend_on_the_order_of_rows(tmp_path: Path) -> None:
+    files = write_all(tmp_path)
+    reads = [read_source(source, files, KINDS) for source in SOURCES]
+    claims = pl.concat([read.frame for read in reads])
+    excluded = pl.concat([read.excluded for read in reads])
+    one, other = merge(claims, excluded), merge(claims.sample(fraction=1, shuffle=True, seed=3), excluded.reverse())
+    assert one.movies.equals(other.movies)
+    assert one.provenance.equals(other.provenance)
+    assert one.conflicts.equals(other.conflicts)
+
+
+def test_a_title_spelt_nearly_the_same_needs_a_director_or_the_very_running_time() -> None:
+    known = [
+        imdb(1, "Mikres Afrodites", 1963, runtime=88),
+        imdb(2, "Prometheus", 2012, directors=["Ridley Scott"], runtime=124),
+        imdb(3, "Back Road Story Part 2", 1989, directors=["Ann Lee"], runtime=108),
+    ]
+    result = merge_rows(
+        *known,
+        claim("ggplot2movies", "1", "Mikres Aphrodites", 1963, runtime=88),
+        claim("ggplot2movies", "2", "Mikres Aphrodites", 1963, runtime=99),  # another length: another film
+        claim("streaming", "netflix/1", "Prometheus (4K UHD)", 2012, directors=["Ridley Scott"], runtime=124),
+        claim("streaming", "netflix/2", "Prometheus: Crew Log", 2012, directors=["Ridley Scott"], runtime=7, genres=["Special"]),
+        claim("streaming", "netflix/3", "Back Road Story Part 3", 1990, directors=["Ann Lee"]),
+    )
+    assert result.counts["ggplot2movies"] == {"matched by new": 1, "matched by similar title, running time": 1}
+    assert result.counts["streaming"] == {
+        "matched by similar title, director": 1,
+        "left out: shorter than 40 minutes": 1,
+        "matched by new": 1,
+    }
+    assert "streaming:netflix/3" in ids(result)
+
+
+def test_a_long_title_of_one_year_is_one_film_although_the_casts_that_are_told_differ() -> None:
+    result = merge_rows(
+        imdb(1, "The Gas Pump Attendants", 1979, cast=["A One", "B Two"], directors=["Ann Lee"], runtime=86),
+        imdb(2, "Home", 1979, cast=["C Three", "D Four"]),
+        claim("wikipedia", "g", "The Gas Pump Attendants", 1979, cast=["E Five", "F Six"]),
+        claim("wikipedia", "h", "Home", 1979, cast=["E Five", "F Six"]),
+    )
+    assert ids(result) == ["tt0000001", "tt0000002", "wikipedia:h"]
