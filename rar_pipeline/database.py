@@ -9,36 +9,50 @@ from collections.abc import Iterable
 from pathlib import Path
 
 import duckdb
+import polars as pl
 
 from rar_pipeline.files import replacing
-from rar_pipeline.tables import Table
+from rar_pipeline.places import place
+from rar_pipeline.tables import Column, Table
 
 
 def publish_database(lake: Path, tables: Iterable[Table]) -> list[str]:
     """Write `<lake>/rar.duckdb` with a view for every table that the lake holds; gives the views' names.
 
-    Paths are absolute: move the lake, materialise the asset again.
+    A table kept by preference round is one view over all rounds, with what only the path tells as further columns: round, dataset. Paths are
+    absolute: move the lake, materialise the asset again.
     """
     views = []
     with replacing(lake / "rar.duckdb") as temporary:
         con = duckdb.connect(str(temporary))
         try:
             for table in tables:
-                folder = (lake / table.stage / table.name).resolve()
-                pattern = next((found for found in ("data.parquet", "*/data.parquet") if any(folder.glob(found))), None)
-                if pattern is None:
-                    continue
-                columns = ", ".join(f'"{column.name}"' for column in table.columns)
-                con.execute(
-                    f"CREATE VIEW {table.name} AS SELECT {columns} FROM read_parquet({quoted(str(folder / pattern))}, hive_partitioning = false)"
-                )
-                con.execute(f"COMMENT ON VIEW {table.name} IS {quoted(table.description)}")
-                for column in table.columns:
-                    con.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.description)}')
-                views.append(table.name)
+                if any(lake.glob(place(table).pattern)):
+                    _create_view(con, lake.resolve(), table)
+                    views.append(table.name)
         finally:
             con.close()
     return views
+
+
+def view_columns(table: Table) -> tuple[Column, ...]:
+    """The columns of a table's view, in order: those that the path tells first."""
+    return (*place(table).path_columns(table), *table.columns)
+
+
+def _create_view(con: duckdb.DuckDBPyConnection, lake: Path, table: Table) -> None:
+    told = [
+        f"regexp_extract(filename, {quoted(regex)}, 1)::{'BIGINT' if column.dtype == pl.Int64 else 'VARCHAR'} AS {column.name}"
+        for column, regex in place(table).path_columns(table).items()
+    ]
+    columns = ", ".join([*told, *(f'"{column.name}"' for column in table.columns)])
+    files = quoted(str(lake / place(table).pattern))
+    con.execute(
+        f"CREATE VIEW {table.name} AS SELECT {columns} FROM read_parquet({files}, hive_partitioning = false, filename = true)"
+    )
+    con.execute(f"COMMENT ON VIEW {table.name} IS {quoted(table.description)}")
+    for column in view_columns(table):
+        con.execute(f'COMMENT ON COLUMN {table.name}."{column.name}" IS {quoted(column.description)}')
 
 
 def quoted(text: str) -> str:

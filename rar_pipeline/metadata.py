@@ -35,20 +35,21 @@ def table_metadata(
     dropped: Mapping[str, int] | None = None,
     figures: Mapping[str, float | int] | None = None,
     partitioned: bool = False,
+    content: str = "",
     extra: Mapping[str, dg.MetadataValue] | None = None,
 ) -> dict[str, dg.MetadataValue]:
     """Metadata of one materialisation of `table`.
 
     `path`: file or folder that it was written to; its size is shown, else the size in memory. `dropped`: rows left out, by reason; given
-    but empty says that nothing was dropped. `partitioned`: `frame` is one partition, so its rows are not the table's. `extra` wins over
-    what is made here.
+    but empty says that nothing was dropped. `partitioned`: `frame` is one partition, so its rows are not the table's. `content`: the frame's
+    content hash where it is known. `extra` wins over what is made here.
     """
     rows = "dagster/partition_row_count" if partitioned else "dagster/row_count"
     metadata: dict[str, dg.MetadataValue] = {
         rows: dg.MetadataValue.int(frame.height),
         "dagster/column_schema": dg.MetadataValue.table_schema(column_schema(table)),
         "preview": preview(frame),
-        "content_hash": dg.MetadataValue.text(content_hash(frame)),
+        "content_hash": dg.MetadataValue.text(content or content_hash(frame)),
         "bytes": dg.MetadataValue.int(_size(path) if path else int(frame.estimated_size())),
     }
     if path:

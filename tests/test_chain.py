@@ -237,8 +237,9 @@ def test_a_second_run_trains_nothing_embeds_nothing_asks_nothing_and_leaves_the_
     versions = ("round_0/retriever", "round_1/retriever")
     assert [chain.first.metadata(key)["trained_now"] for key in versions] == [True, True]
     assert [chain.second.metadata(key)["trained_now"] for key in versions] == [False, False]
-    assert chain.first.metadata("item_embeddings")["embedded_now"] == len(chain.lake.read(MOVIES))
-    assert chain.second.metadata("item_embeddings")["embedded_now"] == 0
+    assert chain.first.metadata("item_embeddings")["embedded_when_made"] == len(chain.lake.read(MOVIES))
+    for key in ("source_movies/imdb", "movies", "title_index", "item_embeddings", "dialogues", "mentions", "cases"):
+        assert [run.metadata(key)["made_now"] for run in (chain.first, chain.second)] == [True, False]
     assert chain.second.answers == chain.first.answers > 0
     assert chain.second.files == chain.first.files
 

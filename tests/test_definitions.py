@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from rar_pipeline.definitions import build_defs
+from rar_pipeline.defs.corpus import MOVIE_PUBLISHERS
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import DATASETS
 
@@ -28,13 +29,13 @@ sources        raw/ggplot2movies
 sources        raw/imdb
 sources        raw/inspired
 sources        raw/movielens
-sources        raw/omdb
+sources        raw/omdb <- raw/imdb
 sources        raw/reddit
 sources        raw/redial
 sources        raw/streaming
 sources        raw/tmdb
 sources        raw/wikidata
-sources        raw/wikipedia
+sources        raw/wikipedia <- raw/imdb raw/wikidata
 corpus         source_movies/ggplot2movies <- raw/ggplot2movies
 corpus         source_movies/imdb <- raw/imdb
 corpus         source_movies/movielens <- raw/movielens
@@ -116,6 +117,7 @@ def test_every_boundary_table_has_a_check_that_blocks_and_the_champion_a_gate() 
     blocking = {key.asset_key.to_user_string() for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
     boundary = {"movies", "title_index", "item_embeddings", "dialogues", "mentions", "cases"}
     boundary |= {"recommendations", "metrics", "leaderboard"}
+    boundary |= {f"source_movies/{source}" for source in MOVIE_PUBLISHERS}
     boundary |= {f"raw/{name}" for name in ("imdb", "redial", "inspired", "reddit")}
     boundary |= {f"round_{number}/{name}" for number in (1, 2) for name in ("feedback", "preferences")}
     assert blocking == boundary

@@ -3,12 +3,15 @@
 import dagster as dg
 import polars as pl
 
-from rar_pipeline.defs.shell import checks, publish, told
+from rar_pipeline.defs.shell import Beside, Made, checks, code_of, publish, publish_if_changed, told
 from rar_pipeline.resources import Lake, Sources
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CONFLICTS, ITEM_EMBEDDINGS, MOVIES, RAW_FILES, SOURCE_MOVIES, TITLES
+from rar_pipeline.tables import ALIASES, CONFLICTS, ITEM_EMBEDDINGS, MOVIES, PROVENANCE, RAW_FILES, SOURCE_MOVIES, TITLES
 
 MOVIE_PUBLISHERS = ("imdb", "movielens", "wikipedia", "wikidata", "tmdb", "omdb", "streaming", "ggplot2movies")
+# live sources that are asked film by film take the ids from other publishers' files
+ASKED_BY_IDS_OF = {"wikipedia": ("wikidata", "imdb"), "omdb": ("imdb",)}
+EXCLUDED = "excluded_movies"  # titles that IMDb lists and the corpus leaves out
 CONVERSATION_PUBLISHERS = ("redial", "inspired", "reddit")
 
 
@@ -17,6 +20,7 @@ def raw_files(publisher: str) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=["raw", publisher],
+        deps=[dg.AssetKey(["raw", needed]) for needed in ASKED_BY_IDS_OF.get(publisher, ())],
         group_name="sources",
         kinds={"file"},
         description=f"Raw files of {publisher} with their content hashes.",
@@ -36,6 +40,7 @@ def raw_files(publisher: str) -> dg.AssetsDefinition:
 
 def source_movies(source: str, settings: Settings) -> dg.AssetsDefinition:
     """The asset `source_movies/<source>`: what one source says of its movies."""
+    beside = [(SOURCE_MOVIES, EXCLUDED)] if source == "imdb" else []
 
     @dg.asset(
         key=["source_movies", source],
@@ -43,17 +48,22 @@ def source_movies(source: str, settings: Settings) -> dg.AssetsDefinition:
         group_name="corpus",
         kinds={"duckdb"},
         description=f"Movies as {source} describes them, in the shape that all sources share.",
+        check_specs=checks(["source_movies", source], SOURCE_MOVIES),
     )
     @told
     def read(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         from rar_pipeline.corpus.sources import read_source
         from rar_pipeline.sources import paths
 
-        found = read_source(source, paths(lake.read(RAW_FILES, source)), settings.kinds)
-        context.log.info(f"{source}: {len(found.frame):,} movies, {sum(found.dropped.values()):,} rows left out")
-        if source == "imdb":
-            lake.write(SOURCE_MOVIES, found.excluded, source, "excluded_movies")
-        return publish(lake, SOURCE_MOVIES, found.frame, part=source, dropped=found.dropped, checked=False)
+        raw = lake.read(RAW_FILES, source)
+
+        def make() -> Made:
+            found = read_source(source, paths(raw), settings.kinds)
+            context.log.info(f"{source}: {len(found.frame):,} movies, {sum(found.dropped.values()):,} rows left out")
+            return Made(found.frame, found.dropped, beside=[Beside(SOURCE_MOVIES, found.excluded, EXCLUDED) for _ in beside])
+
+        inputs = [code_of("corpus"), source, settings.kinds, raw.select("file", "sha256").rows()]
+        return publish_if_changed(context, lake, SOURCE_MOVIES, inputs, make, part=source, beside=beside)
 
     return read
 
@@ -71,23 +81,35 @@ def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResul
     from rar_pipeline.evaluation.plots import corpus_by_decade, markdown_image
     from rar_pipeline.evaluation.report_sections import decades
 
-    claims = pl.concat([lake.read(SOURCE_MOVIES, source) for source in MOVIE_PUBLISHERS])
-    merged = merge(claims, lake.read(SOURCE_MOVIES, "imdb", "excluded_movies"))
-    lake.write(CONFLICTS, merged.conflicts)
-    lake.write_frame(merged.aliases, lake.file(MOVIES, name="aliases"))
-    context.log.info(
-        f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts"
-    )
-    counts = {f"{source}: {what}": records for source, by in merged.counts.items() for what, records in by.items()}
-    filled = {f"with_{column}": int(merged.movies[column].count()) for column in ("plot", "year", "rating")}
-    listed = {f"with_{column}": int((merged.movies[column].list.len() > 0).sum()) for column in ("genres", "directors", "cast")}
-    return publish(
+    def make() -> Made:
+        claims = pl.concat([lake.read(SOURCE_MOVIES, source) for source in MOVIE_PUBLISHERS])
+        merged = merge(claims, lake.read(SOURCE_MOVIES, "imdb", EXCLUDED))
+        context.log.info(
+            f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts"
+        )
+        counts = {f"{source}: {what}": records for source, by in merged.counts.items() for what, records in by.items()}
+        filled = {f"with_{column}": int(merged.movies[column].count()) for column in ("plot", "year", "rating")}
+        listed = {
+            f"with_{column}": int((merged.movies[column].list.len() > 0).sum()) for column in ("genres", "directors", "cast")
+        }
+        return Made(
+            merged.movies,
+            {reason: count for reason, count in counts.items() if "left out" in reason},
+            filled | listed | {"conflicts": len(merged.conflicts)} | counts,
+            [Beside(PROVENANCE, merged.provenance), Beside(CONFLICTS, merged.conflicts), Beside(ALIASES, merged.aliases)],
+        )
+
+    stamps = [lake.stamp(SOURCE_MOVIES, source).content for source in MOVIE_PUBLISHERS]
+    return publish_if_changed(
+        context,
         lake,
         MOVIES,
-        merged.movies,
-        dropped={reason: count for reason, count in counts.items() if "left out" in reason},
-        figures=filled | listed | {"conflicts": len(merged.conflicts)} | counts,
-        extra={"by_decade": dg.MetadataValue.md(markdown_image(corpus_by_decade(decades(merged.movies)), "movies by decade"))},
+        [code_of("corpus"), stamps, lake.stamp(SOURCE_MOVIES, "imdb", EXCLUDED).content],
+        make,
+        beside=[(PROVENANCE, None), (CONFLICTS, None), (ALIASES, None)],
+        extra=lambda frame: {
+            "by_decade": dg.MetadataValue.md(markdown_image(corpus_by_decade(decades(frame)), "movies by decade"))
+        },
     )
 
 
@@ -95,11 +117,15 @@ def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResul
 @told
 def title_index(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
     """Every normalised title under which a movie can be found: what mentions and generated titles are linked by."""
-    from rar_pipeline.corpus.link import build_title_index
+    from rar_pipeline.corpus.titles import build_title_index
 
-    frame = build_title_index(lake.read(MOVIES), pl.read_parquet(lake.file(MOVIES, name="aliases")))
-    context.log.info(f"{len(frame):,} titles")
-    return publish(lake, TITLES, frame, figures={"variants": frame["variant"].n_unique()})
+    def make() -> Made:
+        frame = build_title_index(lake.read(MOVIES), lake.read(ALIASES))
+        context.log.info(f"{len(frame):,} titles")
+        return Made(frame, figures={"variants": frame["variant"].n_unique()})
+
+    inputs = [code_of("corpus"), lake.stamp(MOVIES).content, lake.stamp(ALIASES).content]
+    return publish_if_changed(context, lake, TITLES, inputs, make)
 
 
 def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
@@ -120,16 +146,20 @@ def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
         from rar_pipeline.corpus.encoder import embed
         from rar_pipeline.retriever.rounds import pick_device
 
-        frame = lake.read(MOVIES)
-        device = pick_device(settings.device)
-        store = settings.lake / "embeddings"
-        texts = item_texts(frame, settings.plot_characters)
-        hashes, vectors, made = embed(
-            texts, settings.encoder, store, batch=settings.encoder_batch, device=device, log=context.log.info
-        )
-        table = frame.select("movie_id").with_columns(text_hash=pl.Series(hashes), embedding=pl.Series(vectors))
-        context.log.info(f"{made:,} texts embedded, {len(texts) - made:,} known before")
-        return publish(lake, ITEM_EMBEDDINGS, table, figures={"embedded_now": made, "width": vectors.shape[1]})
+        def make() -> Made:
+            frame = lake.read(MOVIES)
+            device = pick_device(settings.device)
+            store = settings.lake / "embeddings"
+            texts = item_texts(frame, settings.plot_characters)
+            hashes, vectors, made = embed(
+                texts, settings.encoder, store, batch=settings.encoder_batch, device=device, log=context.log.info
+            )
+            table = frame.select("movie_id").with_columns(text_hash=pl.Series(hashes), embedding=pl.Series(vectors))
+            context.log.info(f"{made:,} texts embedded, {len(texts) - made:,} known before")
+            return Made(table, figures={"embedded_when_made": made, "width": vectors.shape[1]})
+
+        inputs = [code_of("corpus"), lake.stamp(MOVIES).content, settings.encoder, settings.plot_characters]
+        return publish_if_changed(context, lake, ITEM_EMBEDDINGS, inputs, make)
 
     return embedded
 

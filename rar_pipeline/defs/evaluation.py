@@ -194,6 +194,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
     )
     @told
     def written(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.corpus_records import read_records
         from rar_pipeline.evaluation.inputs import report_inputs
         from rar_pipeline.evaluation.report import render_report, report_json
         from rar_pipeline.files import replacing
@@ -213,6 +214,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
             },
             _versions(lake, datasets, settings.rounds),
             _feedback(lake, settings.rounds),
+            read_records(lake.path),
         )
         folder = lake.folder("evaluation", "report")
         write_json(folder / "report.json", report_json(inputs))

@@ -11,6 +11,8 @@ from typing import Any
 import polars as pl
 
 from rar_pipeline.evaluation.champion import told
+from rar_pipeline.evaluation.corpus_records import CorpusRecords
+from rar_pipeline.evaluation.data_quality import data_quality
 from rar_pipeline.evaluation.report import ReportInputs
 from rar_pipeline.evaluation.systems import after_llm, descriptions
 from rar_pipeline.files import sha256_of
@@ -30,8 +32,12 @@ def report_inputs(
     champions: Mapping[str, Mapping[str, Any]],
     versions: Sequence[Version],
     feedback: Sequence[tuple[str, int, pl.DataFrame]],
+    records: CorpusRecords | None = None,
 ) -> ReportInputs:
-    """Inputs of the report. `tables`: mentions, cases, recommendations and metrics of all data sets together, by name."""
+    """Inputs of the report. `tables`: mentions, cases, recommendations and metrics of all data sets together, by name.
+
+    `records`: how the corpus was made, from `corpus_records.read_records`; without them the data-quality section counts `movies` alone.
+    """
     last = f"round_{settings.rounds}"
     shown = ["popularity", "ease", "round_0", last, after_llm("round_0"), after_llm(last)]
     claims = {after_llm(f"round_{number}"): f"The LLM after round {number}" for number in range(settings.rounds + 1)}
@@ -58,6 +64,7 @@ def report_inputs(
         },
         feedback=feedback,
         dropped=dropped_mentions(tables["mentions"]),
+        data_quality=data_quality(movies, records or CorpusRecords()),
     )
 
 

@@ -36,7 +36,7 @@ def leaderboard_plot(board: pl.DataFrame, metric: str) -> Figure:
     `board`: rows of `tables.LEADERBOARD` of one data set, split, protocol and scope.
     """
     rows = board.filter(pl.col("metric") == metric).sort("value", "system").to_dicts()
-    figure, axes = _figure(max(1.5, 0.6 + 0.25 * len(rows)))
+    figure, axes = canvas(max(1.5, 0.6 + 0.25 * len(rows)))
     for place, row in enumerate(rows):
         if row["low"] is not None:
             axes.plot(
@@ -55,7 +55,7 @@ def training_curves(curves: pl.DataFrame, label: str) -> Figure:
     """Lines of `value` over `epoch`, one a `series`. `label`: what the values are, for the vertical axis."""
     from matplotlib.ticker import MaxNLocator
 
-    figure, axes = _figure(2.4)
+    figure, axes = canvas(2.4)
     for number, (name, part) in enumerate(_series(curves)):
         line = part.drop_nulls("value").sort("epoch")
         axes.plot(line["epoch"].to_list(), line["value"].to_list(), label=name, **_look(number), markersize=3.5, linewidth=1.4)
@@ -72,7 +72,7 @@ def recall_by_popularity(breakdown: pl.DataFrame, metric: str, systems: Sequence
     rows = breakdown.filter(pl.col("metric") == metric)
     sizes = dict(rows.group_by("bucket").agg(pl.col("cases").max()).iter_rows())
     buckets = [bucket for bucket in POPULARITY_BUCKETS if bucket in sizes and bucket != "unlinked"]
-    figure, axes = _figure(2.6)
+    figure, axes = canvas(2.6)
     for number, system in enumerate(systems):
         found = dict(rows.filter(pl.col("system") == system).select("bucket", "value").iter_rows())
         values = [found.get(bucket, float("nan")) for bucket in buckets]
@@ -89,7 +89,7 @@ def recall_by_popularity(breakdown: pl.DataFrame, metric: str, systems: Sequence
 def corpus_by_decade(decades: pl.DataFrame) -> Figure:
     """Movies of the corpus by decade, and those among them with a plot. Columns: decade, movies, with_plot."""
     rows = decades.drop_nulls("decade").sort("decade").to_dicts()
-    figure, axes = _figure(2.3)
+    figure, axes = canvas(2.3)
     places = range(len(rows))
     axes.bar(places, [row["movies"] for row in rows], color=FAINT, width=0.8, label="movies")
     axes.bar(places, [row["with_plot"] for row in rows], color=SERIES[0], width=0.5, label="with a plot")
@@ -102,7 +102,7 @@ def corpus_by_decade(decades: pl.DataFrame) -> Figure:
 
 def rewards_histogram(rewards: pl.DataFrame) -> Figure:
     """How the judge's rewards (NDCG@10 of a candidate set, 0 to 1) are spread; columns round, reward; a step line a round."""
-    figure, axes = _figure(2.3)
+    figure, axes = canvas(2.3)
     edges = [i / 20 for i in range(21)]
     for number, (name, part) in enumerate(_series(rewards.with_columns(series=pl.format("round {}", "round")))):
         axes.hist(
@@ -151,7 +151,8 @@ def markdown_image(figure: Figure, alt: str) -> str:
     return f"![{alt}](data:image/png;base64,{base64.b64encode(buffer.getvalue()).decode()})"
 
 
-def _figure(height: float) -> tuple[Figure, Axes]:
+def canvas(height: float) -> tuple[Figure, Axes]:
+    """A figure of the report's width, `height` inches high, with quiet axes."""
     from matplotlib.figure import Figure
 
     figure = Figure(figsize=(WIDTH, height), layout="constrained")

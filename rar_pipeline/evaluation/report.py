@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rar_pipeline.evaluation import plots
+from rar_pipeline.evaluation import plots, quality_sections
 from rar_pipeline.evaluation import report_sections as sections
 from rar_pipeline.evaluation.breakdowns import (
     HISTORY_BUCKETS,
@@ -25,6 +25,7 @@ from rar_pipeline.evaluation.breakdowns import (
     list_quality,
     training_counts,
 )
+from rar_pipeline.evaluation.data_quality import DataQuality, as_json
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -62,6 +63,7 @@ class ReportInputs:
     dropped: pl.DataFrame = field(  # what was left out, where and why
         default_factory=lambda: pl.DataFrame(schema={"table": pl.String, "reason": pl.String, "rows": pl.Int64})
     )
+    data_quality: DataQuality | None = None  # without it the report has no such section
     split: str = "test"  # part of the data that plots, findings and examples are about
 
 
@@ -91,6 +93,8 @@ def render_report(inputs: ReportInputs) -> str:
         corpus=sections.corpus_facts(inputs.movies),
         links=sections.link_facts(inputs.mentions, inputs.cases),
         feedback=sections.feedback_facts(inputs.feedback),
+        quality_blocks=quality_sections.blocks(inputs.data_quality) if inputs.data_quality else [],
+        verdicts=quality_sections.verdicts(inputs.data_quality) if inputs.data_quality else [],
         quality=_quality(inputs),
         by_history={
             scope: sections.breakdown_rows(by_history(part, inputs.cases), HISTORY_BUCKETS, BREAKDOWN_METRIC, inputs.split)
@@ -112,7 +116,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "findings": sections.findings(inputs.leaderboard, inputs.claims, inputs.split),
         "lists": _quality(inputs),
         "champions": dict(inputs.champions),
-        "corpus": sections.corpus_facts(inputs.movies),
+        "corpus": sections.corpus_facts(inputs.movies) | (as_json(inputs.data_quality) if inputs.data_quality else {}),
         "conversations": sections.link_facts(inputs.mentions, inputs.cases),
         "feedback": sections.feedback_facts(inputs.feedback),
         "dropped": inputs.dropped.to_dicts(),
