@@ -39,7 +39,7 @@ class Place:
 
 
 # tables that one asset writes beside its own
-_BESIDE = {"provenance": "movies", "conflicts": "movies", "aliases": "movies"}
+_BESIDE = {"provenance": "movies", "placements": "movies", "conflicts": "movies", "aliases": "movies"}
 _APART = {
     "raw_files": Place("raw/<publisher>", "sources/raw_files/dataset=<publisher>/data.parquet"),
     "source_movies": Place("source_movies/<source>", "corpus/source_movies/dataset=<source>/data.parquet"),

@@ -144,6 +144,25 @@ PROVENANCE = Table(
     key=("movie_id", "field"),
 )
 
+PLACEMENTS = Table(
+    "corpus",
+    "placements",
+    "Which movie every record of every source was found to be, how, and why it was left out, if it was.",
+    (
+        Column("source", STR, "Name of the source"),
+        Column("source_id", STR, "The record's id inside the source"),
+        Column("movie_id", STR, "Movie of the corpus; null where the record was left out"),
+        Column(
+            "found_by",
+            STR,
+            "id; people (title, year and people); title (and year); similar title with a director or the running time; ambiguous (one of several: "
+            "only counted as a source); new (no other record is this movie)",
+        ),
+        Column("left_out", STR, "Why the record is in no movie; null where it is in one"),
+    ),
+    key=("source", "source_id"),
+)
+
 CONFLICTS = Table(
     "corpus",
     "conflicts",
@@ -357,6 +376,7 @@ TABLES = (
     SOURCE_MOVIES,
     MOVIES,
     PROVENANCE,
+    PLACEMENTS,
     CONFLICTS,
     ALIASES,
     TITLES,

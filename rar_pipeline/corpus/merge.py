@@ -15,7 +15,7 @@ import polars as pl
 from rar_pipeline.corpus.engine import engine
 from rar_pipeline.corpus.normalise import normalise_name, normalised
 from rar_pipeline.sql import statement
-from rar_pipeline.tables import ALIASES, CONFLICTS, MOVIES, PROVENANCE, SOURCE_MOVIES
+from rar_pipeline.tables import ALIASES, CONFLICTS, MOVIES, PLACEMENTS, PROVENANCE, SOURCE_MOVIES
 
 CATALOGUES = ("netflix", "disney_plus", "hulu", "amazon_prime")
 PLACEHOLDER = r"^\W*(add a plot|no overview|plot (is )?(unknown|unavailable|under wraps)|under wraps|n/a|tba|coming soon)\b"
@@ -28,6 +28,7 @@ class Merged:
 
     movies: pl.DataFrame  # tables.MOVIES, sorted by movie_id
     provenance: pl.DataFrame  # tables.PROVENANCE
+    placements: pl.DataFrame  # tables.PLACEMENTS
     conflicts: pl.DataFrame  # tables.CONFLICTS
     aliases: pl.DataFrame  # tables.ALIASES
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> "matched by id", "left out: ..." -> records
@@ -54,6 +55,7 @@ def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None) -> Merged:
         return Merged(
             MOVIES.conform(con.sql("SELECT * FROM movies ORDER BY movie_id").pl()),
             PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY movie_id, field").pl()),
+            PLACEMENTS.conform(con.sql(statement("corpus", "placements")).pl()),
             CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()),
             ALIASES.conform(con.sql("SELECT * FROM aliases ORDER BY ALL").pl()),
             counts,

@@ -6,7 +6,17 @@ import polars as pl
 from rar_pipeline.defs.shell import Beside, Made, checks, code_of, publish, publish_if_changed, told
 from rar_pipeline.resources import Lake, Sources
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import ALIASES, CONFLICTS, ITEM_EMBEDDINGS, MOVIES, PROVENANCE, RAW_FILES, SOURCE_MOVIES, TITLES
+from rar_pipeline.tables import (
+    ALIASES,
+    CONFLICTS,
+    ITEM_EMBEDDINGS,
+    MOVIES,
+    PLACEMENTS,
+    PROVENANCE,
+    RAW_FILES,
+    SOURCE_MOVIES,
+    TITLES,
+)
 
 MOVIE_PUBLISHERS = ("imdb", "movielens", "wikipedia", "wikidata", "tmdb", "omdb", "streaming", "ggplot2movies")
 # live sources that are asked film by film take the ids from other publishers' files
@@ -96,7 +106,12 @@ def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResul
             merged.movies,
             {reason: count for reason, count in counts.items() if "left out" in reason},
             filled | listed | {"conflicts": len(merged.conflicts)} | counts,
-            [Beside(PROVENANCE, merged.provenance), Beside(CONFLICTS, merged.conflicts), Beside(ALIASES, merged.aliases)],
+            [
+                Beside(PROVENANCE, merged.provenance),
+                Beside(PLACEMENTS, merged.placements),
+                Beside(CONFLICTS, merged.conflicts),
+                Beside(ALIASES, merged.aliases),
+            ],
         )
 
     stamps = [lake.stamp(SOURCE_MOVIES, source).content for source in MOVIE_PUBLISHERS]
@@ -106,7 +121,7 @@ def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResul
         MOVIES,
         [code_of("corpus"), stamps, lake.stamp(SOURCE_MOVIES, "imdb", EXCLUDED).content],
         make,
-        beside=[(PROVENANCE, None), (CONFLICTS, None), (ALIASES, None)],
+        beside=[(table, None) for table in (PROVENANCE, PLACEMENTS, CONFLICTS, ALIASES)],
         extra=lambda frame: {
             "by_decade": dg.MetadataValue.md(markdown_image(corpus_by_decade(decades(frame)), "movies by decade"))
         },
