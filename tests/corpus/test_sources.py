@@ -145,3 +145,8 @@ def test_malformed_json_is_named_or_counted(tmp_path: Path) -> None:
 
 def test_default_kinds_are_the_settings() -> None:
     assert Settings().kinds == KINDS
+
+
+def test_movielens_ids_are_padded_to_seven_digits_and_longer_ones_are_not_cut(files: dict[str, Path]) -> None:
+    found = dict(read_source("movielens", files, KINDS).frame.select("source_id", "imdb_id").iter_rows())
+    assert (found["4"], found["5"], found["3"]) == ("tt0000001", "tt12345678", None)
