@@ -16,8 +16,8 @@ from rar_pipeline.errors import RarError
 DATASETS = ("redial", "inspired", "reddit")
 SPLITS = ("train", "validation", "test")
 
-STR = pl.String()
-INT = pl.Int64()
+STR: pl.DataType = pl.String()
+INT: pl.DataType = pl.Int64()
 FLOAT = pl.Float64()
 BOOL = pl.Boolean()
 STRS = pl.List(pl.String())

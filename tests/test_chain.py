@@ -18,6 +18,8 @@ import polars as pl
 import pytest
 
 from rar_pipeline.definitions import build_defs
+from rar_pipeline.errors import RarError
+from rar_pipeline.evaluate import evaluate
 from rar_pipeline.files import content_hash, sha256_of
 from rar_pipeline.metadata import escaped
 from rar_pipeline.resources import Lake
@@ -217,6 +219,36 @@ def test_the_champion_is_a_version_of_the_lake(chain: Chain) -> None:
     champion = json.loads((chain.lake.folder("evaluation", "champion", DATASET) / "champion.json").read_text())
     weights = chain.lake.folder("retriever", champion["version"], DATASET) / "retriever.safetensors"
     assert champion["weights_sha256"] == sha256_of(weights)
+
+
+def test_the_champion_meets_test_files_outside_the_lake_as_it_met_them_inside_and_the_lake_stays_as_it_is(
+    chain: Chain, world: Path, tmp_path: Path
+) -> None:
+    before = {path: sha256_of(path) for path in chain.settings.root.rglob("*.parquet")}
+    pages = []
+    for name in ("first", "second"):
+        report, folder = evaluate(chain.settings, DATASET, world / DATASET, out=tmp_path / name)
+        pages.append([(folder / file).read_bytes() for file in ("report.json", "report.html")])
+    assert pages[0] == pages[1]
+    assert before == {path: sha256_of(path) for path in chain.settings.root.rglob("*.parquet")}
+
+    found = {(row["system"], row["metric"]): (row["value"], row["cases"]) for row in report["results"]}
+    served = json.loads((chain.lake.folder("evaluation", "champion", DATASET) / "champion.json").read_text())["version"]
+    board = chain.lake.read(LEADERBOARD).filter(split="test", protocol="fresh_turns", scope="all", metric="R@10")
+    expected = {row["system"]: (row["value"], row["cases"]) for row in board.iter_rows(named=True)}
+    assert found["ease", "R@10"] == pytest.approx(expected["ease"])
+    assert found["champion", "R@10"] == pytest.approx(expected[served])
+    assert not report["warnings"]
+
+    judged, _ = evaluate(chain.settings, DATASET, world / DATASET, llm=True, judged=2, out=tmp_path / "judged")
+    sizes = {(row["scope"], row["system"]): row["cases"] for row in judged["results"]}
+    assert sizes["all", "champion+llm"] == sizes["judged", "ease"] == 2 < sizes["all", "ease"]
+
+    taught = tmp_path / "taught"
+    taught.mkdir()
+    shutil.copy(world / DATASET / "train_data.jsonl.gz", taught / "test_data.jsonl.gz")
+    with pytest.raises(RarError, match="nothing is held out"):
+        evaluate(chain.settings, DATASET, taught, out=tmp_path / "third")
 
 
 def test_the_database_shows_the_lakes_tables_each_with_its_meaning(chain: Chain) -> None:
