@@ -99,7 +99,13 @@ def write_all(root: Path) -> dict[str, Path]:
         ),
         "movielens/ml-32m/links.csv": comma(
             root / "movielens/links.csv",
-            [["movieId", "imdbId", "tmdbId"], [1, "0133093", "603"], [2, "0114369", "807"], [4, "0000001", ""], [5, "12345678", ""]],
+            [
+                ["movieId", "imdbId", "tmdbId"],
+                [1, "0133093", "603"],
+                [2, "0114369", "807"],
+                [4, "0000001", ""],
+                [5, "12345678", ""],
+            ],
         ),
         "wikipedia/movies-1990s.json": _json(
             root / "wikipedia/movies-1990s.json",
