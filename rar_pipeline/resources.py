@@ -85,6 +85,14 @@ class Lake(dg.ConfigurableResource):
             raise RarError(f"{path}: damaged ({error}); materialise the asset {name or table.name} again") from None
 
 
+    def scan(self, table: Table, part: str | None = None, name: str | None = None) -> pl.LazyFrame:
+        """A table of the lake of which only what is asked for is read. Raises RarError where it was not made yet."""
+        path = self.file(table, part, name)
+        if not path.is_file():
+            raise RarError(f"{path}: not there yet; materialise the asset {name or table.name} first")
+        return pl.scan_parquet(path, hive_partitioning=False).select(list(table.schema))
+
+
 class Sources(dg.ConfigurableResource):
     """Where raw files come from: the bundled sample world, the publishers, or a mirror of them."""
 

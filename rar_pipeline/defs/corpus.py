@@ -87,13 +87,14 @@ def source_movies(source: str, settings: Settings) -> dg.AssetsDefinition:
 @told
 def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
     """The corpus: one row a movie, merged from all sources by shared ids, then by title, year and people."""
+    from rar_pipeline.corpus.excluded import met
     from rar_pipeline.corpus.merge import merge
     from rar_pipeline.evaluation.plots import corpus_by_decade, markdown_image
     from rar_pipeline.evaluation.report_sections import decades
 
     def make() -> Made:
         claims = pl.concat([lake.read(SOURCE_MOVIES, source) for source in MOVIE_PUBLISHERS])
-        merged = merge(claims, lake.read(SOURCE_MOVIES, "imdb", EXCLUDED))
+        merged = merge(claims, met(lake.scan(SOURCE_MOVIES, "imdb", EXCLUDED), claims))
         context.log.info(
             f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts"
         )
