@@ -84,7 +84,6 @@ class Lake(dg.ConfigurableResource):
         except pl.exceptions.ComputeError as error:
             raise RarError(f"{path}: damaged ({error}); materialise the asset {name or table.name} again") from None
 
-
     def scan(self, table: Table, part: str | None = None, name: str | None = None) -> pl.LazyFrame:
         """A table of the lake of which only what is asked for is read. Raises RarError where it was not made yet."""
         path = self.file(table, part, name)

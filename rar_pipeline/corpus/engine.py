@@ -9,9 +9,7 @@ from tempfile import TemporaryDirectory
 
 import duckdb
 
-MEMORY = (
-    "3GB"  # IMDb's files whole need some 5 GB in all: as much again as this is held by frames and by what DuckDB does not count
-)
+MEMORY = "2GB"  # as much again and more is held by frames, and by what DuckDB does not count
 THREADS = 8  # each holds buffers of its own
 
 

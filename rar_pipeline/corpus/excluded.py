@@ -1,7 +1,8 @@
 """Titles that IMDb lists and the corpus leaves out, without memory for what is not known of them.
 
-They must be known, so that they cannot come back through another source. Episodes and games are nine tenths of IMDb's twelve million titles and only
-their ids count (a record that carries one is left out); the others also have titles and people, by which records are told to be theirs.
+They must be known, so that they cannot come back through another source. Episodes are three quarters of IMDb's twelve million titles; of those that
+are too short for a film only the ids count (a record that carries one is left out). The others also have titles and people, by which records are
+told to be theirs.
 """
 
 from __future__ import annotations

@@ -117,6 +117,11 @@ class RawReader:
         """Make table `table` from tables made before."""
         self.con.execute(statement("corpus", table), values)
 
+    def drop(self, *tables: str) -> None:
+        """Drop tables that nothing is made from any more."""
+        for table in tables:
+            self.con.execute(f'DROP TABLE "{table}"')
+
     def _count_rejects(self, raw: RawFile) -> None:
         if raw.is_json:
             return

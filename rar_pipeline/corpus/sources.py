@@ -187,33 +187,28 @@ def _read_imdb(reader: RawReader, files: Mapping[str, Path], kinds: tuple[str, .
         raise RarError(
             f"{_BASICS.name}: missing; the corpus needs at least this file, in the publisher's layout (it may end in .gz)"
         )
-    reader.read("imdb_titles", _BASICS, located(files, _BASICS), kinds=list(kinds))
+    reader.read("imdb_listed", _BASICS, located(files, _BASICS), kinds=list(kinds))
+    left_out = reader.con.sql(
+        "SELECT CASE WHEN NOT titled THEN 'no title' WHEN adult THEN 'adult' ELSE coalesce('kind ' || kind, 'no kind') END, count(*) "
+        "FROM imdb_listed WHERE NOT kept GROUP BY ALL ORDER BY ALL"
+    ).fetchall()
+    reader.make("imdb_ids")
+    reader.make("imdb_titles")
+    reader.drop("imdb_listed")
     reader.read("imdb_ratings", _RATINGS, located(files, _RATINGS))
     reader.read("imdb_directors", _CREW, located(files, _CREW))
     reader.read("imdb_principals", _PRINCIPALS, located(files, _PRINCIPALS))
     reader.read("imdb_names", _NAMES, located(files, _NAMES))
     reader.make("imdb")
-    left_out = reader.con.sql(
-        "SELECT CASE WHEN NOT titled THEN 'no title' WHEN adult THEN 'adult' ELSE coalesce('kind ' || kind, 'no kind') END, count(*) "
-        "FROM imdb_titles WHERE NOT kept GROUP BY ALL ORDER BY ALL"
-    ).fetchall()
-    described = reader.con.sql("SELECT * FROM imdb").pl()
-    ids = reader.con.sql(
-        "SELECT tconst AS source_id, min(kind) AS kind FROM imdb_titles WHERE titled AND NOT described GROUP BY tconst"
-    ).pl()
-    read = _finish(reader, "imdb", _shaped(described.filter("kept")))
-    others = (
-        described.filter(~pl.col("kept"))
-        .sort("source_id", "title", "year")
-        .unique("source_id", keep="first", maintain_order=True)
-    )
-    excluded = pl.concat(
-        [
-            _shaped(others.join(read.frame, on="source_id", how="anti", maintain_order="left")),
-            bare(ids.join(described, on="source_id", how="anti").sort("source_id")),
-        ]
-    )
-    return SourceRead("imdb", read.frame, {**read.dropped, **{str(reason): int(count) for reason, count in left_out}}, excluded)
+    reader.drop("imdb_titles", "imdb_ratings", "imdb_directors", "imdb_principals", "imdb_names")
+    # one after the other: at full size each takes a gigabyte while it is shaped
+    reader.make("imdb_excluded")
+    read = _finish(reader, "imdb", _shaped(reader.con.sql("SELECT * FROM imdb WHERE kept").pl()))
+    reader.drop("imdb")
+    described = _shaped(reader.con.sql("SELECT * FROM imdb_excluded ORDER BY source_id").pl())
+    ids = reader.con.sql("SELECT tconst AS source_id, kind FROM imdb_ids ORDER BY tconst").pl()
+    dropped = {**read.dropped, **{str(reason): int(count) for reason, count in left_out}}
+    return SourceRead("imdb", read.frame, dropped, pl.concat([described, bare(ids)], rechunk=False))
 
 
 def _read_movielens(reader: RawReader, files: Mapping[str, Path], kinds: tuple[str, ...]) -> SourceRead:

@@ -1,6 +1,6 @@
--- One record a title that is described, kept or not (column kept), with the names of its people: directors in the order of title.crew, then those
+-- One record a title, kept or not (column kept), with the names of its people: directors in the order of title.crew, then those
 -- that only title.principals has; cast in billing order.
-CREATE VIEW imdb AS
+CREATE TABLE imdb AS
 WITH credits AS (
     SELECT tconst, nconst, true AS directs, place FROM imdb_directors
     UNION ALL
@@ -30,4 +30,3 @@ SELECT
 FROM imdb_titles
 LEFT JOIN imdb_ratings USING (tconst)
 LEFT JOIN credited USING (tconst)
-WHERE described

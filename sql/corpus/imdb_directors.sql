@@ -7,4 +7,4 @@ SELECT
 FROM read_csv(
     $paths, delim = '\t', quote = '', escape = '', header = true, nullstr = '\N', auto_detect = false, columns = $columns, store_rejects = true
 )
-WHERE directors IS NOT NULL AND tconst IN (SELECT tconst FROM imdb_titles WHERE described)
+WHERE directors IS NOT NULL AND tconst IN (SELECT tconst FROM imdb_titles)

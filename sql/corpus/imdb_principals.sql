@@ -6,4 +6,4 @@ FROM read_csv(
     $paths, delim = '\t', quote = '', escape = '', header = true, nullstr = '\N', auto_detect = false, columns = $columns, store_rejects = true
 )
 WHERE category IN ('actor', 'actress', 'self', 'director')
-    AND tconst IN (SELECT tconst FROM imdb_titles WHERE described)
+    AND tconst IN (SELECT tconst FROM imdb_titles)
