@@ -52,10 +52,17 @@ def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None) -> Merged:
         counts: dict[str, dict[str, int]] = {}
         for source, what, records in con.sql(statement("corpus", "merge_counts")).fetchall():
             counts.setdefault(source, {})[what] = int(records)
+        placements = con.sql(statement("corpus", "placements")).pl()
+        # at IMDb's size the records and what was worked out of them would not fit beside the results
+        for name in ("claims", "excluded"):
+            con.unregister(name)
+        del claims, excluded
+        for table in ("choices", "chosen", "said", "placed", "units", "unit_keys", "unit_people", "identified"):
+            con.execute(f'DROP TABLE "{table}"')
         return Merged(
             MOVIES.conform(con.sql("SELECT * FROM movies ORDER BY movie_id").pl()),
-            PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY movie_id, field").pl()),
-            PLACEMENTS.conform(con.sql(statement("corpus", "placements")).pl()),
+            PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY place").pl()),
+            PLACEMENTS.conform(placements),
             CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()),
             ALIASES.conform(con.sql("SELECT * FROM aliases ORDER BY ALL").pl()),
             counts,

@@ -1,8 +1,12 @@
 -- One row a movie and, field by field, the record that table precedence ranks first among those that have a value, with that value: {record, value}. `movies` and `provenance` are both read from here, so they cannot
 -- disagree. Nothing is taken from records that were placed ambiguously. Records are numbered by source and id, so that one number, the rank before the record's own, orders them without ties.
+-- Movies of one record, which are most, need no comparison and go another, quicker way.
 -- An id of another register belongs to one movie (shared_ids). Plots: a summary of some length first, whoever wrote it, then by rank, then the longest; cast: three names or more first, since IMDb's mirror often has but one.
 CREATE TABLE choices AS
-WITH stated AS (
+WITH contested AS (
+    SELECT movie FROM placed WHERE left_out IS NULL GROUP BY movie HAVING count(*) > 1
+),
+stated AS (
     SELECT
         placed.movie AS movie_id,
         claims.* EXCLUDE (plot, tmdb_id),
@@ -44,5 +48,26 @@ SELECT
     arg_min({'record': record, 'value': votes}, rating_order) FILTER (trusted AND rating IS NOT NULL) AS votes,
     list_sort(list(DISTINCT source)) AS sources
 FROM stated
+WHERE movie_id IN (SELECT movie FROM contested)
 GROUP BY movie_id
 HAVING bool_or(trusted)
+UNION ALL
+SELECT
+    movie_id,
+    CASE WHEN tmdb_id IS NOT NULL AND title_order IS NOT NULL THEN {'record': record, 'value': tmdb_id} END AS tmdb_id,
+    CASE WHEN movielens_id IS NOT NULL AND title_order IS NOT NULL THEN {'record': record, 'value': movielens_id} END AS movielens_id,
+    CASE WHEN wikidata_id IS NOT NULL AND title_order IS NOT NULL THEN {'record': record, 'value': wikidata_id} END AS wikidata_id,
+    CASE WHEN title_order IS NOT NULL THEN {'record': record, 'value': title} END AS title,
+    CASE WHEN original_title IS NOT NULL AND original_title_order IS NOT NULL THEN {'record': record, 'value': original_title} END AS original_title,
+    CASE WHEN year IS NOT NULL AND year_order IS NOT NULL THEN {'record': record, 'value': year} END AS year,
+    CASE WHEN kind IS NOT NULL AND title_order IS NOT NULL THEN {'record': record, 'value': kind} END AS kind,
+    CASE WHEN len(genres) > 0 AND genres_order IS NOT NULL THEN {'record': record, 'value': genres} END AS genres,
+    CASE WHEN len(directors) > 0 AND directors_order IS NOT NULL THEN {'record': record, 'value': directors} END AS directors,
+    CASE WHEN len("cast") > 0 AND cast_order IS NOT NULL THEN {'record': record, 'value': "cast"} END AS "cast",
+    CASE WHEN plot IS NOT NULL AND plot_order IS NOT NULL THEN {'record': record, 'value': plot} END AS plot,
+    CASE WHEN runtime IS NOT NULL AND runtime_order IS NOT NULL THEN {'record': record, 'value': runtime} END AS runtime,
+    CASE WHEN rating IS NOT NULL AND rating_order IS NOT NULL THEN {'record': record, 'value': rating} END AS rating,
+    CASE WHEN rating IS NOT NULL AND rating_order IS NOT NULL THEN {'record': record, 'value': votes} END AS votes,
+    [source] AS sources
+FROM stated
+WHERE trusted AND movie_id NOT IN (SELECT movie FROM contested)

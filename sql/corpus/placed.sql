@@ -11,6 +11,9 @@ WITH RECURSIVE chain AS (
 ends AS (
     SELECT * FROM chain WHERE movie NOT IN (SELECT unit FROM resolved)
 ),
+shared AS (
+    SELECT unit FROM identified GROUP BY unit HAVING count(*) > 1
+),
 grouped AS (
     SELECT
         identified.record,
@@ -19,7 +22,7 @@ grouped AS (
         coalesce(
             ends.found_by,
             CASE
-                WHEN identified.source != 'imdb' AND count(*) OVER (PARTITION BY identified.unit) > 1 THEN 'id'
+                WHEN identified.source != 'imdb' AND shared.unit IS NOT NULL THEN 'id'
                 ELSE 'new'
             END
         ) AS found_by,
@@ -29,7 +32,14 @@ grouped AS (
     FROM identified
     JOIN claims USING (record)
     LEFT JOIN ends USING (unit)
+    LEFT JOIN shared USING (unit)
     LEFT JOIN excluded AS outsiders ON outsiders.source_id = identified.unit
+),
+unlisted AS (
+    SELECT movie, bool_or(list_contains(genres, 'Short')) AS short, max(runtime) AS runtime
+    FROM grouped
+    GROUP BY movie
+    HAVING NOT bool_or(source = 'imdb')
 )
 SELECT
     record,
@@ -39,9 +49,8 @@ SELECT
     CASE
         WHEN outside IS NOT NULL AND found_by IN ('id', 'new') THEN 'id of a title that is left out'
         WHEN outside IS NOT NULL THEN 'matches a title that is left out'
-        WHEN bool_or(source = 'imdb') OVER same THEN NULL
-        WHEN bool_or(list_contains(genres, 'Short')) OVER same THEN 'genre Short'
-        WHEN max(runtime) OVER same < 40 THEN 'shorter than 40 minutes'
+        WHEN unlisted.short THEN 'genre Short'
+        WHEN unlisted.runtime < 40 THEN 'shorter than 40 minutes'
     END AS left_out
 FROM grouped
-WINDOW same AS (PARTITION BY movie)
+LEFT JOIN unlisted USING (movie)

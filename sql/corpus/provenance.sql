@@ -16,7 +16,8 @@ SELECT
     field,
     claims.source,
     claims.source_id,
-    coalesce(overruled.said, []) AS overruled
+    coalesce(overruled.said, []) AS overruled,
+    chosen.place
 FROM chosen
 JOIN claims USING (record)
 LEFT JOIN overruled USING (movie_id, field)
