@@ -34,6 +34,11 @@ class Settings(BaseSettings):
         0.15, gt=0, lt=0.5, description="share of ReDial's complete training dialogues held out for validation"
     )
     kinds: tuple[str, ...] = Field(("movie", "tvMovie", "video"), description="IMDb kinds of title that the corpus keeps")
+    duckdb_memory: str = Field(
+        "2GB",
+        pattern=r"^\d+(\.\d+)?\s*[KMGT]i?B$",
+        description="what DuckDB may hold before it spills to disk; frames and results come on top",
+    )
     contact: str = Field("", description="address or e-mail that fetchers put into their user agent")
     requests_per_second: float = Field(
         5.0, gt=0, le=1000, description="most requests a second to one host; hosts that want fewer get fewer"

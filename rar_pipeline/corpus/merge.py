@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 import duckdb
 import polars as pl
 
-from rar_pipeline.corpus.engine import engine
+from rar_pipeline.corpus.engine import MEMORY, engine
 from rar_pipeline.corpus.normalise import normalise_name, normalised
 from rar_pipeline.sql import statement
 from rar_pipeline.tables import ALIASES, CONFLICTS, MOVIES, PLACEMENTS, PROVENANCE, SOURCE_MOVIES
@@ -34,16 +34,16 @@ class Merged:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> "matched by id", "left out: ..." -> records
 
 
-def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None) -> Merged:
+def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None, memory: str = MEMORY) -> Merged:
     """Merge records of all sources (tables.SOURCE_MOVIES) into movies.
 
     `excluded` (same columns) holds IMDb's titles of kinds that must stay out: records that carry their ids or are found to be them are left
-    out and counted. The result does not depend on the order of the rows.
+    out and counted. `memory` is what DuckDB may hold before it spills to disk. The result does not depend on the order of the rows.
     """
     claims = SOURCE_MOVIES.conform(claims).sort("source", "source_id").with_row_index("record")
     claims = claims.with_columns(pl.when(pl.col("imdb_id").str.contains(r"^tt\d{7,}$")).then("imdb_id").alias("imdb_id"))
     excluded = SOURCE_MOVIES.empty() if excluded is None else SOURCE_MOVIES.conform(excluded)
-    with engine() as con:
+    with engine(memory) as con:
         con.register("claims", claims)
         con.register("excluded", excluded)
         _resolve(con)

@@ -68,7 +68,7 @@ def source_movies(source: str, settings: Settings) -> dg.AssetsDefinition:
         raw = lake.read(RAW_FILES, source)
 
         def make() -> Made:
-            found = read_source(source, paths(raw), settings.kinds)
+            found = read_source(source, paths(raw), settings.kinds, settings.duckdb_memory)
             context.log.info(f"{source}: {len(found.frame):,} movies, {sum(found.dropped.values()):,} rows left out")
             return Made(found.frame, found.dropped, beside=[Beside(SOURCE_MOVIES, found.excluded, EXCLUDED) for _ in beside])
 
@@ -78,58 +78,68 @@ def source_movies(source: str, settings: Settings) -> dg.AssetsDefinition:
     return read
 
 
-@dg.asset(
-    deps=[dg.AssetKey(["source_movies", source]) for source in MOVIE_PUBLISHERS],
-    group_name="corpus",
-    kinds={"duckdb"},
-    check_specs=checks("movies", MOVIES),
-)
-@told
-def movies(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
-    """The corpus: one row a movie, merged from all sources by shared ids, then by title, year and people."""
-    from rar_pipeline.corpus.excluded import met
-    from rar_pipeline.corpus.merge import merge
-    from rar_pipeline.evaluation.plots import corpus_by_decade, markdown_image
-    from rar_pipeline.evaluation.report_sections import decades
+def movies(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `movies`."""
 
-    def make() -> Made:
-        claims = pl.concat([lake.read(SOURCE_MOVIES, source) for source in MOVIE_PUBLISHERS])
-        merged = merge(claims, met(lake.scan(SOURCE_MOVIES, "imdb", EXCLUDED), claims))
-        context.log.info(
-            f"{len(merged.movies):,} movies, {merged.movies['plot'].count():,} with a plot, {len(merged.conflicts):,} conflicts"
-        )
-        counts = {f"{source}: {what}": records for source, by in merged.counts.items() for what, records in by.items()}
-        filled = {f"with_{column}": int(merged.movies[column].count()) for column in ("plot", "year", "rating")}
-        listed = {
-            f"with_{column}": int((merged.movies[column].list.len() > 0).sum()) for column in ("genres", "directors", "cast")
-        }
-        return Made(
-            merged.movies,
-            {reason: count for reason, count in counts.items() if "left out" in reason},
-            filled | listed | {"conflicts": len(merged.conflicts)} | counts,
-            [
-                Beside(PROVENANCE, merged.provenance),
-                Beside(PLACEMENTS, merged.placements),
-                Beside(CONFLICTS, merged.conflicts),
-                Beside(ALIASES, merged.aliases),
-            ],
-        )
-
-    stamps = [lake.stamp(SOURCE_MOVIES, source).content for source in MOVIE_PUBLISHERS]
-    return publish_if_changed(
-        context,
-        lake,
-        MOVIES,
-        [code_of("corpus"), stamps, lake.stamp(SOURCE_MOVIES, "imdb", EXCLUDED).content],
-        make,
-        beside=[(table, None) for table in (PROVENANCE, PLACEMENTS, CONFLICTS, ALIASES)],
-        extra=lambda frame: {
-            "by_decade": dg.MetadataValue.md(markdown_image(corpus_by_decade(decades(frame)), "movies by decade"))
-        },
+    @dg.asset(
+        name="movies",
+        deps=[dg.AssetKey(["source_movies", source]) for source in MOVIE_PUBLISHERS],
+        group_name="corpus",
+        kinds={"duckdb"},
+        check_specs=checks("movies", MOVIES),
+        description="The corpus: one row a movie, merged from all sources by shared ids, then by title, year and people.",
     )
+    @told
+    def merged(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.corpus.excluded import met
+        from rar_pipeline.corpus.merge import merge
+        from rar_pipeline.evaluation.plots import corpus_by_decade, markdown_image
+        from rar_pipeline.evaluation.report_sections import decades
+
+        def make() -> Made:
+            ids = pl.concat([lake.scan(SOURCE_MOVIES, source).select("imdb_id") for source in MOVIE_PUBLISHERS]).collect()
+            excluded = met(lake.scan(SOURCE_MOVIES, "imdb", EXCLUDED), ids)
+            # held by nobody but the merge, which lets go of them before its results are made
+            found = merge(
+                pl.concat([lake.read(SOURCE_MOVIES, source) for source in MOVIE_PUBLISHERS]), excluded, settings.duckdb_memory
+            )
+            context.log.info(
+                f"{len(found.movies):,} movies, {found.movies['plot'].count():,} with a plot, {len(found.conflicts):,} conflicts"
+            )
+            counts = {f"{source}: {what}": records for source, by in found.counts.items() for what, records in by.items()}
+            filled = {f"with_{column}": int(found.movies[column].count()) for column in ("plot", "year", "rating")}
+            listed = {
+                f"with_{column}": int((found.movies[column].list.len() > 0).sum()) for column in ("genres", "directors", "cast")
+            }
+            return Made(
+                found.movies,
+                {reason: count for reason, count in counts.items() if "left out" in reason},
+                filled | listed | {"conflicts": len(found.conflicts)} | counts,
+                [
+                    Beside(PROVENANCE, found.provenance),
+                    Beside(PLACEMENTS, found.placements),
+                    Beside(CONFLICTS, found.conflicts),
+                    Beside(ALIASES, found.aliases),
+                ],
+            )
+
+        stamps = [lake.stamp(SOURCE_MOVIES, source).content for source in MOVIE_PUBLISHERS]
+        return publish_if_changed(
+            context,
+            lake,
+            MOVIES,
+            [code_of("corpus"), stamps, lake.stamp(SOURCE_MOVIES, "imdb", EXCLUDED).content],
+            make,
+            beside=[(table, None) for table in (PROVENANCE, PLACEMENTS, CONFLICTS, ALIASES)],
+            extra=lambda frame: {
+                "by_decade": dg.MetadataValue.md(markdown_image(corpus_by_decade(decades(frame)), "movies by decade"))
+            },
+        )
+
+    return merged
 
 
-@dg.asset(deps=[movies], group_name="corpus", kinds={"polars"}, check_specs=checks("title_index", TITLES))
+@dg.asset(deps=["movies"], group_name="corpus", kinds={"polars"}, check_specs=checks("title_index", TITLES))
 @told
 def title_index(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
     """Every normalised title under which a movie can be found: what mentions and generated titles are linked by."""
@@ -149,7 +159,7 @@ def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name="item_embeddings",
-        deps=[movies],
+        deps=["movies"],
         group_name="corpus",
         kinds={"torch"},
         pool="accelerator",
@@ -185,7 +195,7 @@ def corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     return [
         *(raw_files(publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)),
         *(source_movies(source, settings) for source in MOVIE_PUBLISHERS),
-        movies,
+        movies(settings),
         title_index,
         item_embeddings(settings),
     ]
