@@ -26,7 +26,9 @@ def compare(folder: Path, *, titles: int, principals: int, runs: int, with_peer:
         print(f"files made in {made.wall:,.0f} s", file=sys.stderr)
     packed = sum(path.stat().st_size for path in imdb_files(folder).values()) / 2**20
     with TemporaryDirectory(prefix="rar-bench-") as scratch:
-        commands: dict[str, Sequence[str]] = {"ours": python("benchmarks.corpus_ours", folder, Path(scratch) / "movies.parquet")}
+        commands: dict[str, Sequence[str]] = {
+            "ours": python("benchmarks.corpus_ours", folder, Path(scratch) / "movies.parquet", "explained")
+        }
         if with_peer:
             commands["duckdb"] = python("benchmarks.corpus_duckdb", folder, Path(scratch) / "joined.parquet")
         taken = alternate(commands, runs)

@@ -34,11 +34,12 @@ class Merged:
     counts: dict[str, dict[str, int]] = field(default_factory=dict)  # source -> "matched by id", "left out: ..." -> records
 
 
-def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None, memory: str = MEMORY) -> Merged:
+def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None, memory: str = MEMORY, *, explained: bool = True) -> Merged:
     """Merge records of all sources (tables.SOURCE_MOVIES) into movies.
 
     `excluded` (same columns) holds IMDb's titles of kinds that must stay out: records that carry their ids or are found to be them are left
-    out and counted. `memory` is what DuckDB may hold before it spills to disk. The result does not depend on the order of the rows.
+    out and counted. `memory` is what DuckDB may hold before it spills to disk. Without `explained` there are movies, aliases and counts alone:
+    where fields came from, where records went and what was disputed take about as long again. The result does not depend on the order of the rows.
     """
     claims = SOURCE_MOVIES.conform(claims).sort("source", "source_id").with_row_index("record")
     claims = claims.with_columns(pl.when(pl.col("imdb_id").str.contains(r"^tt\d{7,}$")).then("imdb_id").alias("imdb_id"))
@@ -47,23 +48,24 @@ def merge(claims: pl.DataFrame, excluded: pl.DataFrame | None = None, memory: st
         con.register("claims", claims)
         con.register("excluded", excluded)
         _resolve(con)
-        for table in ("placed", "choices", "movies", "chosen", "said", "provenance", "conflicts", "aliases"):
+        explanations = ("chosen", "said", "provenance", "conflicts") if explained else ()
+        for table in ("placed", "choices", "movies", *explanations, "aliases"):
             con.execute(statement("corpus", table), {"placeholder": PLACEHOLDER} if table == "choices" else None)
         counts: dict[str, dict[str, int]] = {}
         for source, what, records in con.sql(statement("corpus", "merge_counts")).fetchall():
             counts.setdefault(source, {})[what] = int(records)
-        placements = con.sql(statement("corpus", "placements")).pl()
+        placements = con.sql(statement("corpus", "placements")).pl() if explained else PLACEMENTS.empty()
         # at IMDb's size the records and what was worked out of them would not fit beside the results
         for name in ("claims", "excluded"):
             con.unregister(name)
         del claims, excluded
         for table in ("choices", "chosen", "said", "placed", "units", "unit_keys", "unit_people", "identified"):
-            con.execute(f'DROP TABLE "{table}"')
+            con.execute(f'DROP TABLE IF EXISTS "{table}"')
         return Merged(
             MOVIES.conform(con.sql("SELECT * FROM movies ORDER BY movie_id").pl()),
-            PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY place").pl()),
+            PROVENANCE.conform(con.sql("SELECT * FROM provenance ORDER BY place").pl()) if explained else PROVENANCE.empty(),
             PLACEMENTS.conform(placements),
-            CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()),
+            CONFLICTS.conform(con.sql("SELECT * FROM conflicts ORDER BY ALL").pl()) if explained else CONFLICTS.empty(),
             ALIASES.conform(con.sql("SELECT * FROM aliases ORDER BY ALL").pl()),
             counts,
         )

@@ -252,3 +252,12 @@ def test_a_long_title_of_one_year_is_one_film_although_the_casts_that_are_told_d
         claim("wikipedia", "h", "Home", 1979, cast=["E Five", "F Six"]),
     )
     assert ids(result) == ["tt0000001", "tt0000002", "wikipedia:h"]
+
+
+def test_without_explanations_the_movies_are_the_same(tmp_path: Path, merged: Merged) -> None:
+    files = write_all(tmp_path)
+    reads = [read_source(source, files, KINDS) for source in SOURCES]
+    bare = merge(pl.concat([read.frame for read in reads]), pl.concat([read.excluded for read in reads]), explained=False)
+    assert bare.movies.equals(merged.movies)
+    assert bare.aliases.equals(merged.aliases)
+    assert (bare.provenance.height, bare.placements.height, bare.conflicts.height) == (0, 0, 0)
