@@ -44,7 +44,7 @@ def check(rows: list[dict[str, object]], count: int) -> None:
 
 def test_corpus(files: Path) -> None:
     rows = rows_of("corpus", "--files", files, "--without-imdb-sqlite")
-    check(rows, 3)
+    check(rows, 6)
     assert rows[-1]["peer"] is None
 
 
