@@ -13,7 +13,9 @@ def main(folder: Path, out: Path, explained: bool = False) -> None:
     """Read, tidy, merge, write: the code that the assets source_movies/imdb and movies call."""
     files = {f"imdb/{name}.tsv": path for name, path in imdb_files(folder).items()}
     read = read_source("imdb", files, ("movie", "tvMovie", "video"))
-    found = merge(read.frame, met(read.excluded.lazy(), read.frame), explained=explained)
+    excluded, claims = met(read.excluded.lazy(), read.frame), [read.frame]
+    del read  # as between two assets, the merge alone holds the records, and lets go of them before its results are made
+    found = merge(claims.pop(), excluded, explained=explained)
     found.movies.write_parquet(out)
     if explained:
         for name in ("provenance", "placements", "conflicts"):
