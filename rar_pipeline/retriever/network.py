@@ -16,6 +16,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rar_pipeline.retriever.scan import Packing, recurrence
+
 
 @dataclass(frozen=True)
 class NetworkConfig:
@@ -38,18 +40,25 @@ class NetworkConfig:
         return asdict(self)
 
 
-def scan(decay: Tensor, inputs: Tensor) -> Tensor:
-    """All states of h_k = decay * h_{k-1} + inputs_k, in O(log length) steps of recursive doubling.
+def initialise(module: nn.Module) -> None:
+    """Weights and biases of all linear maps below a module, as published: normal of deviation .02, cut at -.04 and .04."""
+    for part in module.modules():
+        if isinstance(part, nn.Linear):
+            for parameter in part.parameters():
+                nn.init.trunc_normal_(parameter, std=0.02, a=-0.04, b=0.04)
 
-    decay: (D,) complex; inputs: (batch, length, D) complex, zero at padded positions. Returns (batch, length, D).
-    """
-    states = inputs
-    power, step = decay, 1
-    while step < inputs.shape[1]:
-        carried = power * states[:, :-step]  # (batch, length - step, D)
-        states = torch.cat([states[:, :step], states[:, step:] + carried], dim=1)
-        power, step = power * power, step * 2
-    return states
+
+class Dropout(nn.Dropout):
+    """Dropout whose mask costs a CPU an eighth: 16 random bits an element, so that p is rounded to a multiple of 2^-16."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        """Any shape."""
+        if not self.training or self.p == 0 or x.device.type != "cpu":
+            return super().forward(x)
+        threshold = round(self.p * 2**16)
+        bits = torch.empty((x.numel() + 3) // 4, dtype=torch.int64).random_(-(2**63), None).view(torch.int16)
+        kept = bits[: x.numel()].view(x.shape) >= threshold - 2**15
+        return x * kept.to(x.dtype).mul_(2**16 / (2**16 - threshold))
 
 
 class LinearRecurrentUnit(nn.Module):
@@ -67,16 +76,20 @@ class LinearRecurrentUnit(nn.Module):
         self.nu, self.theta, self.gamma = nn.Parameter(nu), nn.Parameter(theta), nn.Parameter(gamma)  # (2H,) each
         self.into_state = nn.Linear(width, 2 * state)  # B: real and imaginary part
         self.from_state = nn.Linear(2 * state, width)  # C: Re(C h) is a real map of (Re h, Im h)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """x: (batch, length, H), mask: (batch, length) bool, False at padding -> (batch, length, H)."""
+    def forward(self, x: Tensor, mask: Tensor | Packing) -> Tensor:
+        """x: (batch, length, H), mask: (batch, length) bool, False at padding; or x: (n, H) and its packing. Gives the shape of x."""
         decay = torch.exp(torch.complex(-torch.exp(self.nu), torch.exp(self.theta)))  # (2H,)
-        real, imaginary = (self.into_state(x) * mask.unsqueeze(-1)).chunk(2, dim=-1)  # (batch, length, 2H) each
-        gain = torch.exp(self.gamma)
-        states = scan(decay, torch.complex(real * gain, imaginary * gain))
-        y = self.from_state(torch.cat([states.real, states.imag], dim=-1))
+        # the small weights are scaled and interleaved (real, imaginary, real, ...), so that the large states need neither
+        gain = torch.exp(self.gamma).unsqueeze(-1)  # (2H, 1)
+        into = (self.into_state.weight.unflatten(0, (2, -1)) * gain).transpose(0, 1).flatten(0, 1)  # (4H, H)
+        shift = (self.into_state.bias.unflatten(0, (2, -1)).T * gain).flatten()  # (4H,)
+        out = self.from_state.weight.unflatten(1, (2, -1)).transpose(1, 2).flatten(1)  # (H, 4H)
+        inputs = F.linear(x, into, shift).to(self.nu.dtype)  # states stay in full precision under autocast
+        states = recurrence(decay, torch.view_as_complex(inputs.unflatten(-1, (-1, 2))), mask)  # (..., 2H) complex
+        y = F.linear(torch.view_as_real(states).flatten(-2), out, self.from_state.bias)
         return self.norm(self.dropout(y) + x)
 
 
@@ -88,14 +101,31 @@ class Block(nn.Module):
         self.unit = LinearRecurrentUnit(config)
         self.rise = nn.Linear(config.hidden, 4 * config.hidden)
         self.fall = nn.Linear(4 * config.hidden, config.hidden)
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(config.hidden)
 
-    def forward(self, x: Tensor, mask: Tensor) -> Tensor:
-        """(batch, length, H) -> (batch, length, H)."""
+    def forward(self, x: Tensor, mask: Tensor | Packing) -> Tensor:
+        """(batch, length, H) -> (batch, length, H), or packed (n, H) -> (n, H)."""
         x = self.unit(x, mask)
         y = self.fall(self.dropout(F.gelu(self.rise(x))))
         return self.norm(self.dropout(y) + x)
+
+
+class Blocks(nn.ModuleList):
+    """The blocks one after another. On a CPU a padded batch is packed before the first and unpacked after the last."""
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__([Block(config) for _ in range(config.blocks)])
+        initialise(self)
+
+    def forward(self, x: Tensor, mask: Tensor | Packing) -> Tensor:
+        """x: (batch, length, H), mask: (batch, length) bool, False at padding, where the result is meaningless; or packed (n, H)."""
+        if isinstance(mask, Tensor) and x.device.type == "cpu":
+            packing = Packing.of(mask)
+            return packing.unpack(self.forward(packing.pack(x), packing), mask.shape)
+        for block in self:
+            x = block(x, mask)
+        return x
 
 
 class Retriever(nn.Module):
@@ -118,12 +148,12 @@ class Retriever(nn.Module):
         self.prior = nn.Linear(self.FACTS, 1)  # bias of a movie by its facts
         self.project = nn.Linear(config.text_width, width, bias=False) if config.use_item_text else None
         self.text = (
-            nn.Sequential(nn.Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
+            nn.Sequential(Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
         )
         self.start = nn.Parameter(torch.zeros(width))  # query of an empty history
-        self.dropout = nn.Dropout(config.dropout)
+        self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
-        self.blocks = nn.ModuleList([Block(config) for _ in range(config.blocks)])
+        self.blocks = Blocks(config)
         kept = min(config.neighbours, config.known)
         self.cooccurrence_weight: Tensor
         self.cooccurrence_columns: Tensor
@@ -146,7 +176,6 @@ class Retriever(nn.Module):
     def query(self, history: Tensor, mask: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
         """history: (batch, length, H) item vectors, left-padded; mask: (batch, length); text: (batch, E); has_text: (batch,) -> (batch, H)."""
         x = self.norm(self.dropout(history))
-        for block in self.blocks:
-            x = block(x, mask)
+        x = self.blocks(x, mask)
         q = torch.where(mask.any(dim=1, keepdim=True), x[:, -1], self.start.expand(x.shape[0], -1))
         return q if self.text is None else q + self.text(text) * has_text.unsqueeze(-1)

@@ -4,7 +4,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_pipeline.retriever.network import LinearRecurrentUnit, NetworkConfig, Retriever, scan
+from rar_pipeline.retriever.network import LinearRecurrentUnit, NetworkConfig, Retriever
+from rar_pipeline.retriever.scan import scan
 
 CONFIG = NetworkConfig(items=20, known=10, text_width=16, hidden=8, dropout=0.0, neighbours=3)
 
