@@ -82,10 +82,28 @@ class Settings(BaseSettings):
     neighbours: int = Field(
         100, ge=0, description="co-occurring movies kept a movie as a feature of the score; 0: none, LRURec as published"
     )
-    batch: int = Field(128, ge=1, description="examples in one training step")
-    learning_rate: float = Field(1e-3, gt=0, description="AdamW learning rate of the supervised round")
+    batch: int = Field(128, ge=1, description="examples that one device takes in one training step")
+    learning_rate: float = Field(
+        1e-3, gt=0, description="AdamW learning rate of the supervised round; not scaled with the number of devices"
+    )
+    warm_up: int = Field(100, ge=0, description="steps in which the learning rate rises to its full size")
+    schedule: Literal["constant", "cosine", "linear"] = Field(
+        "constant",
+        description="learning rate after warming up. cosine and linear fall to zero at the end of the last of `epochs`, which early stopping seldom "
+        "lets it reach: with them choose few epochs and a patience as large",
+    )
     epochs: int = Field(30, ge=1, description="most epochs of the supervised round; early stopping ends it sooner")
     patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")
+    devices: int = Field(
+        1,
+        ge=1,
+        le=64,
+        description="GPUs of this machine, or processes on its CPU, that train the supervised round together; more than one train in a "
+        "process of their own, and a step takes as many times `batch`",
+    )
+    precision: Literal["auto", "32", "bf16"] = Field(
+        "auto", description="what training computes in; auto: bfloat16 beside float32 weights on a GPU that has it, else float32"
+    )
     negatives: int = Field(4096, ge=1, description="uniform negatives a step from movies that no training conversation mentions")
 
     # preference rounds (METHOD: feedback and preference optimisation)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
@@ -22,6 +22,19 @@ if TYPE_CHECKING:
     from rar_pipeline.retriever.network import Retriever
 
 CODE = "1"  # raised when the same inputs would train another retriever
+TRAINING_SETTINGS = {
+    "seed",
+    "batch",
+    "devices",
+    "epochs",
+    "patience",
+    "learning_rate",
+    "warm_up",
+    "schedule",
+    "precision",
+    "negatives",
+}
+TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
 COOCCURRENCE_WEIGHTS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
 
 
@@ -35,6 +48,24 @@ def pick_device(setting: str) -> str:
     return "cuda" if there and setting != "cpu" else "cpu"
 
 
+def pick_precision(setting: str, device: str) -> Literal["32-true", "bf16-mixed"]:
+    """Lightning's name of what training computes in: `auto` takes bfloat16 on a GPU that has it, float32 elsewhere."""
+    import torch
+
+    able = device == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+    return "bf16-mixed" if setting == "bf16" or (setting == "auto" and able) else "32-true"
+
+
+def check_devices(devices: int, device: str) -> None:
+    """Raises RarError where fewer GPUs are there than are asked for."""
+    import torch
+
+    if device == "cuda" and devices > torch.cuda.device_count():
+        raise RarError(
+            f"RAR_DEVICES={devices}: torch sees {torch.cuda.device_count()} GPUs; ask for at most as many, or set RAR_DEVICE=cpu"
+        )
+
+
 def supervised_round(
     folder: Path,
     attempts: Path,
@@ -45,16 +76,16 @@ def supervised_round(
     encode: Encode,
     settings: Settings,
     log: Callable[[str], None],
+    logs: Path | None = None,
 ) -> tuple[Version, bool]:
     """Train round 0 of a data set into `folder`. Gives its record and whether it was trained now.
 
     A version that was made from the same cases, mentions and settings is kept as it is; new movies of the corpus need no training.
+    Checkpoints lie under `attempts` until it is made; what was logged stays under `logs`, by default beside them. Both have a folder a fingerprint.
     """
     taught = cases.filter(pl.col("split") == "train")
     judged = cases.filter(pl.col("split") == "validation")
-    training = settings.model_dump(
-        include={"seed", "batch", "epochs", "patience", "learning_rate", "negatives", "context_turns", "max_history", "encoder"}
-    )
+    training = settings.model_dump(include=TRAINING_SETTINGS)
     shape = settings.model_dump(include={"hidden", "blocks", "dropout", "use_text", "use_item_text", "neighbours"})
     sets = [catalogue.rows(movie_ids) for movie_ids in training_sets(mentions)]
     fingerprint = digest(CODE, dataset, training, shape, content_hash(taught), content_hash(judged), content_hash(mentions))
@@ -62,13 +93,16 @@ def supervised_round(
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
         return read_record(folder), False
 
+    from rar_pipeline.retriever.data import Examples, SupervisedData
     from rar_pipeline.retriever.network import NetworkConfig, Retriever
-    from rar_pipeline.retriever.training import Examples, ShuffledBatches, SupervisedModule, TrainingConfig, train
+    from rar_pipeline.retriever.training import SupervisedModule, TrainingConfig, train
 
     known = known_movies(mentions, catalogue)
     pairs = positives(taught, catalogue)
     if not pairs or not known:
         raise RarError(f"{dataset}: no training case has a target in the corpus; check the mentions' links")
+    device = pick_device(settings.device)
+    check_devices(settings.devices, device)
     config = TrainingConfig(
         settings.seed,
         settings.batch,
@@ -76,10 +110,15 @@ def supervised_round(
         settings.patience,
         settings.learning_rate,
         settings.negatives,
-        device=pick_device(settings.device),
+        settings.schedule,
+        settings.warm_up,
+        device=device,
+        devices=settings.devices,
+        precision=pick_precision(settings.precision, device),
     )
     log(
-        f"{len(pairs):,} examples, {len(judged):,} validation cases, {len(known):,} known movies of {len(catalogue.movie_ids):,}; {config.device}"
+        f"{len(pairs):,} examples, {len(judged):,} validation cases, {len(known):,} known movies of {len(catalogue.movie_ids):,}; "
+        f"{config.devices} x {config.device}, {config.precision}"
     )
     window = {"turns": settings.context_turns, "max_history": settings.max_history}
     examples = Examples(
@@ -95,8 +134,8 @@ def supervised_round(
     torch.manual_seed(settings.seed)
     network = NetworkConfig(len(catalogue.movie_ids), len(known), catalogue.embeddings.shape[1], **shape)
     module = SupervisedModule(Retriever(network), examples, config)
-    attempt = attempts / fingerprint
-    retriever = train(module, ShuffledBatches(examples, config.batch, config.seed), config, attempt, log)
+    data = SupervisedData(examples, config.batch, config.seed)
+    retriever = train(module, data, attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint, log)
     if settings.neighbours:
         fit_cooccurrence(retriever, sets, catalogue, known, examples.validation, judged, log)
     version = Version(
@@ -105,7 +144,7 @@ def supervised_round(
         fingerprint,
         None,
         network.as_dict(),
-        asdict(config) | training,
+        training | asdict(config),
         known,
         {
             **validate(retriever, catalogue, known, examples.validation, judged),

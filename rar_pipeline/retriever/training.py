@@ -6,28 +6,35 @@ function is unbiased while a step costs thousands, not hundreds of thousands, of
 
 from __future__ import annotations
 
+import csv
 import logging
 import math
 import shutil
+import time
 import warnings
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import lightning  # noqa: TID253  (this module is imported only where training happens)
 import numpy as np
-import polars as pl
 import torch  # noqa: TID253
-from lightning.pytorch.callbacks import EarlyStopping, ModelCheckpoint  # noqa: TID253
-from lightning.pytorch.loggers import CSVLogger  # noqa: TID253
+from lightning.fabric.plugins.environments.lightning import LightningEnvironment  # noqa: TID253
+from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: TID253
+from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: TID253
 from torch.nn import functional as F  # noqa: TID253
 
-from rar_pipeline.retriever.catalogue import Catalogue
-from rar_pipeline.retriever.examples import Queries
+from rar_pipeline.errors import RarError
+from rar_pipeline.retriever.data import Examples, SupervisedData, some_queries
+from rar_pipeline.retriever.distributed import gathered, own_rank, strategy
 from rar_pipeline.retriever.network import Retriever
 from rar_pipeline.retriever.ranking_quality import ranking_quality
-from rar_pipeline.retriever.search import build_index, known_numbers, search
+from rar_pipeline.retriever.search import Index, build_index, known_numbers, search
+
+CSV_LOG = "metrics.csv"
+
+Schedule = Literal["constant", "cosine", "linear"]
 
 
 @dataclass(frozen=True)
@@ -35,52 +42,26 @@ class TrainingConfig:
     """Settings of the supervised round."""
 
     seed: int
-    batch: int  # examples a step
+    batch: int  # examples that one device takes in a step
     epochs: int  # most epochs
     patience: int  # epochs without a better validation R@20 before it stops
-    learning_rate: float  # AdamW
+    learning_rate: float  # AdamW, after warming up
     negatives: int  # sampled movies a step from those that training does not know
+    schedule: Schedule = "constant"  # of the learning rate after warming up, over `epochs`
+    warm_up: int = 100  # steps in which the learning rate rises to its full size
     clip: float = 5.0  # norm of the gradient
     weight_decay: float = 0.01
-    device: str = "cpu"
+    device: str = "cpu"  # or cuda
+    devices: int = 1  # processes that train together, each on a device of its own
+    precision: Literal["32-true", "bf16-mixed"] = "32-true"
 
 
-@dataclass(frozen=True)
-class Examples:
-    """Queries of training and validation, the movies that are right for them, and the catalogue that they are drawn from."""
-
-    catalogue: Catalogue
-    known: list[str]
-    train: Queries
-    positives: list[tuple[int, int]]  # (row of `train`, catalogue row)
-    validation: Queries
-    validation_cases: pl.DataFrame
-
-
-class ShuffledBatches(torch.utils.data.IterableDataset[Any]):
-    """Batches of (row of the queries, catalogue row), shuffled anew each epoch; examples of like history length share a batch."""
-
-    def __init__(self, examples: Examples, size: int, seed: int) -> None:
-        super().__init__()
-        self.examples, self.size, self.seed, self.epoch = examples, size, seed, 0
-
-    def __len__(self) -> int:
-        """Batches of one epoch."""
-        return math.ceil(len(self.examples.positives) / self.size)
-
-    def __iter__(self) -> Iterator[tuple[Any, ...]]:
-        """(history, mask, text, has_text, targets) of every batch of the present epoch."""
-        generator = np.random.default_rng([self.seed, self.epoch])
-        order = generator.permutation(len(self.examples.positives))
-        chunk = self.size * 20
-        for start in range(0, len(order), chunk):
-            part = sorted(
-                order[start : start + chunk],
-                key=lambda number: len(self.examples.train.histories[self.examples.positives[number][0]]),
-            )
-            for first in range(0, len(part), self.size):
-                pairs = [self.examples.positives[number] for number in part[first : first + self.size]]
-                yield *self.examples.train.batch([row for row, _ in pairs]), torch.tensor([target for _, target in pairs])
+def learning_rate_factor(step: int, steps: int, warm_up: int, schedule: Schedule) -> float:
+    """What the learning rate is multiplied with in a step, from 0, of so many: a linear rise, then constant or falling to zero at the end."""
+    if step < warm_up:
+        return (step + 1) / warm_up
+    done = min(1.0, (step - warm_up) / max(1, steps - warm_up))
+    return {"constant": 1.0, "cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done}[schedule]
 
 
 class SupervisedModule(lightning.LightningModule):
@@ -91,20 +72,33 @@ class SupervisedModule(lightning.LightningModule):
         self.retriever, self.examples, self.config = retriever, examples, config
         catalogue = examples.catalogue
         numbers = known_numbers(catalogue, examples.known)
+        # no buffers: processes that train together would send them to each other, and checkpoints would keep them
         self.known_number = torch.from_numpy(numbers)
         self.known_rows = torch.tensor(catalogue.rows(examples.known), dtype=torch.long)
         self.other_rows = torch.from_numpy(np.flatnonzero(numbers < 0))
         self.embeddings = torch.from_numpy(catalogue.embeddings)
         self.facts = torch.from_numpy(catalogue.facts)
         self.curve: list[dict[str, float]] = []
-        self.losses: list[float] = []
+        self.losses: list[torch.Tensor] = []
+        self.index: Index | None = None
+        self.found: list[np.ndarray] = []
+
+    def on_fit_start(self) -> None:
+        """The catalogue lies where the weights do."""
+        for name in ("known_number", "known_rows", "other_rows", "embeddings", "facts"):
+            setattr(self, name, getattr(self, name).to(self.device))
+
+    def on_train_batch_start(self, batch: object, batch_number: int) -> None:
+        """Dropout of a step depends on the seed, the step and the process alone, so that a resumed training is an unbroken one."""
+        seeds = np.random.SeedSequence([self.config.seed, self.global_step, self.global_rank])
+        torch.manual_seed(int(seeds.generate_state(1, np.uint64)[0]))
 
     def _items(self, rows: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
-        """Vectors (n, H) and biases (n,) of catalogue rows (on the CPU)."""
+        """Vectors (n, H) and biases (n,) of catalogue rows."""
         flat = rows.flatten()
-        numbers = self.known_number[flat].to(self.device)
-        vectors = self.retriever.vectors(self.embeddings[flat].to(self.device, torch.float32), numbers)
-        return vectors, self.retriever.biases(self.facts[flat].to(self.device), numbers)
+        numbers = self.known_number[flat]
+        vectors = self.retriever.vectors(self.embeddings[flat].float(), numbers)
+        return vectors, self.retriever.biases(self.facts[flat], numbers)
 
     def candidates(self, targets: torch.Tensor, generator: torch.Generator) -> tuple[torch.Tensor, torch.Tensor, torch.Tensor]:
         """Catalogue rows to be scored for a batch (n,), the place of each target among them (b,), and what is added to the logits (b, n).
@@ -113,52 +107,85 @@ class SupervisedModule(lightning.LightningModule):
         """
         known, others = len(self.known_rows), len(self.other_rows)
         sampled = min(self.config.negatives, others)
-        drawn = self.other_rows[torch.randint(others, (sampled,), generator=generator)] if sampled else self.other_rows[:0]
+        place_of = self.known_number.device
+        drawn = self.other_rows[:0]
+        if sampled:  # on the CPU: the draw does not depend on the device
+            drawn = self.other_rows[torch.randint(others, (sampled,), generator=generator).to(place_of)]
         own = targets[self.known_number[targets] < 0].unique()
         rows = torch.cat([self.known_rows, drawn, own])
         number = self.known_number[targets]
         place = torch.where(number >= 0, number, known + sampled + torch.searchsorted(own, targets) if len(own) else number)
-        added = torch.zeros(len(targets), len(rows))
+        added = torch.zeros(len(targets), len(rows), device=place_of)
         if sampled:
             added[:, known : known + sampled] = math.log(others / sampled)
             added[:, known : known + sampled][targets.unsqueeze(1) == drawn] = -torch.inf
         added[:, known + sampled :] = -torch.inf
-        added[torch.arange(len(targets)), place] = 0.0
+        added[torch.arange(len(targets), device=place_of), place] = 0.0
         return rows, place, added
 
     def training_step(self, batch: tuple[torch.Tensor, ...], batch_number: int) -> torch.Tensor:
-        """Mean cross-entropy of a batch, in nats."""
-        history, mask, text, has_text, targets = (part.cpu() for part in batch)
+        """Weighted sum of the cross-entropies of a batch, in nats: over all processes its mean is the mean over the whole batch."""
+        history, mask, text, has_text, targets, weights = batch
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step)
         rows, place, added = self.candidates(targets, generator)
         vectors, biases = self._items(rows)
         past = self._items(history)[0].view(*history.shape, -1)
-        query = self.retriever.query(past, mask.to(self.device), text.to(self.device), has_text.to(self.device))
-        loss = F.cross_entropy(query @ vectors.T + biases + added.to(self.device), place.to(self.device))
-        self.losses.append(float(loss.detach()))
+        query = self.retriever.query(past, mask, text, has_text)
+        logits = (query @ vectors.T).float() + biases + added
+        loss = F.cross_entropy(logits, place, reduction="none") @ weights
+        self.losses.append(loss.detach())
+        self.log("step_loss", loss, batch_size=1)
         return loss
 
-    def validation_step(self, batch: object, batch_number: int) -> None:
-        """Rank the catalogue for the validation cases and log R@20, R@10, N@10."""
-        index = build_index(self.retriever, self.examples.catalogue, self.examples.known)
-        found, _ = search(index, self.examples.validation, 20)
+    def on_validation_epoch_start(self) -> None:
+        """Lay the catalogue out under the present weights."""
+        with torch.autocast(self.device.type, enabled=False):
+            self.index = build_index(self.retriever, self.examples.catalogue, self.examples.known)
+        self.found.clear()
+
+    def validation_step(self, rows: list[int], batch_number: int) -> None:
+        """Rank the catalogue for some validation cases; in full precision, as whoever uses the version does."""
+        assert self.index is not None
+        with torch.autocast(self.device.type, enabled=False):
+            self.found.append(search(self.index, some_queries(self.examples.validation, rows), 20)[0])
+
+    def on_validation_epoch_end(self) -> None:
+        """Log R@20, R@10, N@10 of all cases and the mean loss of the epoch: the same figures in every process, which so decide alike."""
+        self.index = None
+        found = gathered(np.concatenate(self.found) if self.found else np.zeros((0, 20), np.int64))
         quality = ranking_quality(found, self.examples.validation_cases, self.examples.catalogue)
-        loss = float(np.mean(self.losses)) if self.losses else math.nan
+        mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan, device=self.device)
+        loss = float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
+        if self.losses and not math.isfinite(loss):
+            raise RarError(
+                f"training diverged: the loss of epoch {self.current_epoch} is {loss}; "
+                f"lower RAR_LEARNING_RATE ({self.config.learning_rate:g})"
+            )
         self.losses.clear()
-        self.log_dict({**quality, "loss": loss}, batch_size=1)
-        self.curve.append({"epoch": self.current_epoch, "loss": loss, **quality})
+        self.log_dict({**quality, "loss": loss})
+        learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
+        self.curve.append({"epoch": self.current_epoch, "loss": loss, **quality, "learning_rate": learning_rate})
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's union of what may be returned)
-        """AdamW with linear warm-up over the first 100 steps."""
+        """AdamW in one fused kernel, and the schedule of its learning rate."""
+        config = self.config
         optimiser = torch.optim.AdamW(
-            self.retriever.parameters(), lr=self.config.learning_rate, weight_decay=self.config.weight_decay
+            self.retriever.parameters(), lr=config.learning_rate, weight_decay=config.weight_decay, fused=True
         )
-        warm_up = torch.optim.lr_scheduler.LambdaLR(optimiser, lambda step: min(1.0, (step + 1) / 100))
-        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": warm_up, "interval": "step"}}
+        steps = int(self.trainer.estimated_stepping_batches)
+        schedule = torch.optim.lr_scheduler.LambdaLR(
+            optimiser, lambda step: learning_rate_factor(step, steps, config.warm_up, config.schedule)
+        )
+        return {"optimizer": optimiser, "lr_scheduler": {"scheduler": schedule, "interval": "step", "name": "learning_rate"}}
 
-    def on_train_epoch_start(self) -> None:
-        """Give the batches their epoch, so that a resumed run shuffles as an unbroken one."""
-        self.trainer.train_dataloader.dataset.epoch = self.current_epoch  # type: ignore[union-attr]
+    def configure_gradient_clipping(
+        self,
+        optimizer: torch.optim.Optimizer,
+        gradient_clip_val: int | float | None = None,
+        gradient_clip_algorithm: str | None = None,
+    ) -> None:
+        """Clip the norm of the gradient. Lightning itself refuses to beside a fused optimiser, since that unscales gradients; bf16 has no scale."""
+        torch.nn.utils.clip_grad_norm_(self.retriever.parameters(), self.config.clip)
 
     def on_save_checkpoint(self, checkpoint: dict[str, Any]) -> None:
         """Keep the curve."""
@@ -170,61 +197,99 @@ class SupervisedModule(lightning.LightningModule):
 
 
 class Progress(lightning.Callback):
-    """One line an epoch."""
+    """One line an epoch, with the time that all epochs that may follow would take: early stopping can only shorten it."""
 
     def __init__(self, log: Callable[[str], None]) -> None:
         self.tell = log
+        self.started, self.first = 0.0, 0
+
+    def on_train_start(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
+        """Start the clock."""
+        self.started, self.first = time.monotonic(), trainer.current_epoch
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Say where training stands."""
-        if not trainer.sanity_checking:
-            figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
-            self.tell(
-                f"epoch {trainer.current_epoch}: loss {figures['loss']:.3f}, validation R@20 {figures['recall_20']:.3f}, "
-                f"R@10 {figures['recall_10']:.3f}, N@10 {figures['ndcg_10']:.3f}"
-            )
+        if trainer.sanity_checking:
+            return
+        figures = {name: float(value) for name, value in trainer.callback_metrics.items()}
+        epoch, epochs = trainer.current_epoch, int(trainer.max_epochs or 0)
+        seconds = (time.monotonic() - self.started) / (epoch + 1 - self.first)
+        left = seconds * (epochs - epoch - 1)
+        self.tell(
+            f"epoch {epoch + 1} of {epochs}: loss {figures['loss']:.3f}, validation R@20 {figures['recall_20']:.3f}, "
+            f"R@10 {figures['recall_10']:.3f}, N@10 {figures['ndcg_10']:.3f}; {seconds:.1f} s an epoch, at most {left / 60:.1f} min left"
+        )
 
 
 def train(
     module: SupervisedModule,
-    batches: torch.utils.data.IterableDataset[Any],
-    config: TrainingConfig,
+    data: SupervisedData,
     attempt: Path,
+    logs: Path,
     log: Callable[[str], None],
 ) -> Retriever:
     """Fit a module with early stopping on R@20 and give the retriever of its best epoch.
 
-    Checkpoints lie under `attempt` and a killed fit goes on there; the folder is removed when the fit is complete.
+    Checkpoints lie under `attempt` and a killed fit goes on there; the folder is removed when the fit is complete. What is logged for TensorBoard and
+    as CSV lies under `logs` and stays. Where several processes train together, all but the first end here: what follows is for one to do.
     """
     quieten()
+    config = module.config
     lightning.seed_everything(config.seed, workers=True, verbose=False)
+    last = attempt / "last.ckpt"
+    resumed = last if last.exists() else None
+    if resumed:
+        log(f"resuming from {last}")
     best = ModelCheckpoint(
         attempt, filename="best", monitor="recall_20", mode="max", save_last=True, enable_version_counter=False
     )
     trainer = lightning.Trainer(
         accelerator=config.device,
-        devices=1,
+        devices=config.devices,
+        strategy=strategy(config.devices, config.device),
+        plugins=[LightningEnvironment()],  # whatever cluster it may find itself on: it starts its own processes
+        precision=config.precision,
         max_epochs=config.epochs,
-        gradient_clip_val=config.clip,
-        callbacks=[best, EarlyStopping("recall_20", patience=config.patience, mode="max"), Progress(log)],
-        logger=CSVLogger(attempt, name="", version=""),
+        callbacks=[
+            best,
+            EarlyStopping("recall_20", patience=config.patience, mode="max"),
+            LearningRateMonitor("step"),
+            Progress(log),
+        ],
+        logger=loggers(logs, config, resumed),
+        use_distributed_sampler=False,  # batches and cases are dealt out by the data module
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=50,
+        log_every_n_steps=min(50, len(data.train_batches())),
     )
-    last = attempt / "last.ckpt"
-    if last.exists():
-        log(f"resuming from {last}")
-    loader = torch.utils.data.DataLoader(batches, batch_size=None)
-    once: Any = torch.utils.data.DataLoader([0], batch_size=None)  # type: ignore[arg-type]
-    trainer.fit(module, loader, once, ckpt_path=last if last.exists() else None, weights_only=True)
-    if trainer.interrupted:
-        raise KeyboardInterrupt
+    try:
+        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+    except SystemExit:  # what Lightning makes of an interrupt
+        raise (KeyboardInterrupt if trainer.interrupted else SystemExit(1)) from None
+    if not trainer.is_global_zero:
+        raise SystemExit(0)
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
     shutil.rmtree(attempt, ignore_errors=True)
     return module.retriever.cpu().eval()
+
+
+def loggers(logs: Path, config: TrainingConfig, resumed: Path | None) -> list[CSVLogger | TensorBoardLogger]:
+    """Logs as `metrics.csv` and for TensorBoard; a training that goes on at the checkpoint `resumed` goes on with them, any other begins anew."""
+    step = torch.load(resumed, map_location="cpu", weights_only=True)["global_step"] if resumed else 0
+    table = CSVLogger(logs, name="", version="", flush_logs_every_n_steps=1)
+    board = TensorBoardLogger(logs, name="", version="", default_hp_metric=False, purge_step=step or None)
+    if own_rank() == 0:
+        if not resumed:
+            shutil.rmtree(logs, ignore_errors=True)
+        written = logs / CSV_LOG
+        rows = list(csv.DictReader(written.open(encoding="utf-8", newline=""))) if written.exists() else []
+        # opening it removes the file; what came after the checkpoint comes again
+        table.experiment.metrics.extend(row for row in rows if int(row["step"]) < step)
+    for logger in (table, board):
+        logger.log_hyperparams(asdict(config))
+    return [table, board]
 
 
 def quieten() -> None:

@@ -7,12 +7,16 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
+from hypothesis import given
+from hypothesis import strategies as st
 
 from rar_pipeline.errors import RarError
+from rar_pipeline.retriever.data import Examples, SupervisedData
 from rar_pipeline.retriever.examples import build_queries, positives
+from rar_pipeline.retriever.ranking_quality import ranking_quality
 from rar_pipeline.retriever.rounds import supervised_round
 from rar_pipeline.retriever.search import build_index, search
-from rar_pipeline.retriever.training import Examples, ShuffledBatches, SupervisedModule, TrainingConfig, train
+from rar_pipeline.retriever.training import SupervisedModule, TrainingConfig, learning_rate_factor, train
 from rar_pipeline.retriever.version import load
 from rar_pipeline.settings import Settings
 
@@ -102,7 +106,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
         from rar_pipeline.retriever.network import NetworkConfig, Retriever
 
         torch.manual_seed(0)
-        module = SupervisedModule(Retriever(NetworkConfig(72, 36, 16, hidden=16, dropout=0.0)), examples, config)
+        module = SupervisedModule(Retriever(NetworkConfig(72, 36, 16, hidden=16, dropout=0.2)), examples, config)
         said: list[str] = []
 
         def log(line: str) -> None:
@@ -110,7 +114,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
             if die_after is not None and sum(line.startswith("epoch") for line in said) > die_after:
                 raise KilledError
 
-        train(module, ShuffledBatches(examples, config.batch, config.seed), config, attempt, log)
+        train(module, SupervisedData(examples, config.batch, config.seed), attempt, tmp_path / "logs" / attempt.name, log)
         assert die_after is not None or attempt.name == "whole" or any(line.startswith("resuming") for line in said)
         assert len(module.curve) == config.epochs
         return module.retriever.state_dict()
@@ -123,6 +127,8 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
     for name, value in whole.items():
         torch.testing.assert_close(resumed[name], value, rtol=1e-4, atol=1e-5)
     assert not (tmp_path / "broken").exists(), "a finished attempt leaves nothing to resume"
+    logged = [pl.read_csv(tmp_path / "logs" / name / "metrics.csv").drop_nulls("recall_20") for name in ("whole", "broken")]
+    assert logged[0].select("epoch", "recall_20").equals(logged[1].select("epoch", "recall_20")), "logs go on, too"
 
 
 def test_the_step_is_the_full_softmax_where_every_movie_is_known(world: World) -> None:
@@ -138,7 +144,7 @@ def test_the_step_is_the_full_softmax_where_every_movie_is_known(world: World) -
     module = SupervisedModule(retriever, examples, TrainingConfig(0, 8, 1, 1, 0.01, 8))
     batch = queries.batch([row for row, _ in pairs[:8]])
     targets = torch.tensor([target for _, target in pairs[:8]])
-    loss = module.training_step((*batch, targets), 0)
+    loss = module.training_step((*batch, targets, torch.full((8,), 1 / 8)), 0)
 
     index = build_index(retriever, world.catalogue, examples.known)
     with torch.no_grad():
@@ -177,3 +183,53 @@ def test_damaged_weights_are_refused_with_the_file_named(world: World, tmp_path:
     record.write_text(json.dumps({"name": "round_0"}))
     with pytest.raises(RarError, match=r"retriever\.json: damaged"):
         load(tmp_path / "retriever")
+
+
+@given(
+    steps=st.integers(1, 2000),
+    warm_up=st.integers(0, 300),
+    schedule=st.sampled_from(("constant", "cosine", "linear")),
+)
+def test_the_learning_rate_rises_then_stays_or_falls_to_zero(steps: int, warm_up: int, schedule: str) -> None:
+    factors = np.array([learning_rate_factor(step, steps, warm_up, schedule) for step in range(steps + 1)])
+    assert (factors >= 0).all() and (factors <= 1).all()
+    rising, after = factors[:warm_up], factors[warm_up:]
+    assert (np.diff(rising) > 0).all()
+    if len(after):
+        assert after[0] == 1.0
+        assert (np.diff(after) <= 0).all()
+        assert after[-1] == (1.0 if schedule == "constant" or warm_up == steps else pytest.approx(0.0, abs=1e-12))
+
+
+def test_bfloat16_learns_too_and_is_judged_in_full_precision(world: World, tmp_path: Path) -> None:
+    half, _ = run(world, tmp_path / "half", SETTINGS.model_copy(update={"precision": "bf16", "epochs": 6}))
+    full, _ = run(world, tmp_path / "full", SETTINGS.model_copy(update={"epochs": 6}))
+    assert half.training["precision"] == "bf16-mixed"
+    assert half.weights_sha256 != full.weights_sha256
+    assert half.curve[-1]["loss"] == pytest.approx(full.curve[-1]["loss"], rel=0.05)
+    retriever, version = load(tmp_path / "half" / "retriever")
+    assert {value.dtype for value in retriever.parameters()} == {torch.float32}
+    # the figures of the best epoch come again from the stored weights, without the co-occurrence that was fitted after it
+    validation = world.cases.filter(pl.col("split") == "validation")
+    queries = build_queries(validation, world.catalogue, world.encode, turns=6, max_history=50)
+    found, _ = search(build_index(retriever, world.catalogue, version.known), queries, 20, 0.0)
+    best = max(version.curve, key=lambda record: record["recall_20"])
+    assert ranking_quality(found, validation, world.catalogue) == pytest.approx(
+        {name: best[name] for name in ("recall_10", "recall_20", "ndcg_10")}
+    )
+
+
+def test_a_loss_that_is_no_number_ends_the_training_with_one_line(world: World, tmp_path: Path) -> None:
+    with pytest.raises(RarError, match=r"diverged.*RAR_LEARNING_RATE"):
+        run(world, tmp_path, SETTINGS.model_copy(update={"learning_rate": 1e30, "warm_up": 0}))
+
+
+def test_a_version_that_is_trained_anew_begins_its_logs_anew(world: World, tmp_path: Path) -> None:
+    run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
+    (logs,) = (tmp_path / "logs").iterdir()
+    first = (logs / "metrics.csv").read_text()
+    for path in (tmp_path / "retriever").iterdir():
+        path.unlink()
+    run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
+    assert (logs / "metrics.csv").read_text() == first
+    assert len(list(logs.glob("events.out.tfevents.*"))) == 1

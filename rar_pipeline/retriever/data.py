@@ -1,0 +1,125 @@
+"""What training reads: batches of examples, shuffled anew each epoch from the one seed, and the validation cases.
+
+Where several processes train together, each takes its share of every batch and of the validation cases. The shares together are the batches of
+one process whose batch is as large as theirs together, in the same order.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from typing import Any, NamedTuple
+
+import lightning  # noqa: TID253  (this module is imported only where training happens)
+import numpy as np
+import polars as pl
+import torch  # noqa: TID253
+
+from rar_pipeline.retriever.catalogue import Catalogue
+from rar_pipeline.retriever.examples import Queries
+
+SORTED = 20  # batches that are drawn together and sorted by length of history, so that little of a batch is padding
+JUDGED = 1024  # validation cases in one step
+
+
+@dataclass(frozen=True)
+class Examples:
+    """Queries of training and validation, the movies that are right for them, and the catalogue that they are drawn from."""
+
+    catalogue: Catalogue
+    known: list[str]
+    train: Queries
+    positives: list[tuple[int, int]]  # (row of `train`, catalogue row)
+    validation: Queries
+    validation_cases: pl.DataFrame
+
+
+class Share(NamedTuple):
+    """What one process takes of a batch: numbers of its examples, and what each counts in the loss.
+
+    Gradients are averaged over the processes, so the weight is their number / size of the whole batch. Nobody can take nothing: who gets no
+    example of an epoch's last batch takes one of another process with weight 0.
+    """
+
+    numbers: np.ndarray
+    weight: float
+
+
+class ShuffledBatches(torch.utils.data.Sampler[Share]):
+    """The batches of an epoch, or one process's shares of them; examples of like history length share a batch."""
+
+    def __init__(self, lengths: np.ndarray, size: int, seed: int, rank: int = 0, processes: int = 1) -> None:
+        self.lengths, self.size, self.seed, self.rank, self.processes = lengths, size, seed, rank, processes
+        self.whole = size * processes
+        self.epoch = 0
+
+    def __len__(self) -> int:
+        """Batches of one epoch."""
+        return -(-len(self.lengths) // self.whole)
+
+    def set_epoch(self, epoch: int) -> None:
+        """Called by Lightning before each epoch: a resumed training goes on with the order that an unbroken one has."""
+        self.epoch = epoch
+
+    def __iter__(self) -> Iterator[Share]:
+        """The shares of the present epoch."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(len(self.lengths))
+        for start in range(0, len(order), self.whole * SORTED):
+            part = order[start : start + self.whole * SORTED]
+            part = part[np.argsort(self.lengths[part], kind="stable")]
+            for first in range(0, len(part), self.whole):
+                batch = part[first : first + self.whole]
+                own = batch[self.rank :: self.processes]
+                yield Share(own, self.processes / len(batch)) if len(own) else Share(batch[:1], 0.0)
+
+
+class _Positives(torch.utils.data.Dataset[tuple[Any, ...]]):
+    """A share of a batch as tensors: history, mask, text, has_text (see `Queries.batch`), targets (b,) catalogue rows, weights (b,)."""
+
+    def __init__(self, examples: Examples) -> None:
+        self.queries = examples.train
+        self.pairs = np.array(examples.positives, np.int64).reshape(-1, 2)
+
+    def __getitem__(self, share: Share) -> tuple[Any, ...]:
+        rows, targets = self.pairs[share.numbers].T
+        weights = torch.full((len(rows),), share.weight)
+        return *self.queries.batch(rows.tolist()), torch.from_numpy(targets.copy()), weights
+
+
+class SupervisedData(lightning.LightningDataModule):
+    """Training batches and validation cases of one data set; `batch`: examples that one process takes in one step."""
+
+    def __init__(self, examples: Examples, batch: int, seed: int) -> None:
+        super().__init__()
+        self.examples, self.batch, self.seed = examples, batch, seed
+
+    def train_batches(self) -> ShuffledBatches:
+        """The process's shares of the batches of an epoch."""
+        lengths = np.array([len(history) for history in self.examples.train.histories], np.int64)
+        of_pairs = lengths[[row for row, _ in self.examples.positives]]
+        return ShuffledBatches(of_pairs, self.batch, self.seed, *self._place())
+
+    def train_dataloader(self) -> Any:  # noqa: ANN401  (Lightning's union of what may be returned)
+        """The examples of every share, as tensors."""
+        pinned = torch.cuda.is_available()
+        return torch.utils.data.DataLoader(
+            _Positives(self.examples), batch_size=None, sampler=self.train_batches(), pin_memory=pinned
+        )
+
+    def val_dataloader(self) -> Any:  # noqa: ANN401
+        """Rows of the validation cases that this process judges: rank, rank + processes, ..."""
+        rank, processes = self._place()
+        rows: Any = range(rank, len(self.examples.validation), processes)
+        return torch.utils.data.DataLoader(rows, batch_size=JUDGED, collate_fn=list)
+
+    def _place(self) -> tuple[int, int]:
+        return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
+
+
+def some_queries(queries: Queries, rows: Sequence[int]) -> Queries:
+    """The queries of some rows, in their order."""
+    chosen: dict[str, Any] = {}
+    for field in fields(queries):
+        values = getattr(queries, field.name)
+        chosen[field.name] = values[list(rows)] if isinstance(values, np.ndarray) else tuple(values[row] for row in rows)
+    return Queries(**chosen)
