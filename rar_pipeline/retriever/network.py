@@ -147,9 +147,7 @@ class Retriever(nn.Module):
         self.bias = nn.Parameter(torch.zeros(config.known))  # (K,)
         self.prior = nn.Linear(self.FACTS, 1)  # bias of a movie by its facts
         self.project = nn.Linear(config.text_width, width, bias=False) if config.use_item_text else None
-        self.text = (
-            nn.Sequential(Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
-        )
+        self.text = nn.Sequential(Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
         self.start = nn.Parameter(torch.zeros(width))  # query of an empty history
         self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)

@@ -35,7 +35,7 @@ class Packing:
         order = torch.argsort(lengths, descending=True, stable=True)  # (batch,) longest first
         steps = torch.arange(int(lengths.max()) if batch else 0, device=mask.device).unsqueeze(1)
         there = steps < lengths[order]  # (longest, batch): sequences in the order of packing
-        first = mask.int().argmax(dim=1)  # column of the first item
+        first = mask.int().argmax(dim=1) if length else order  # (batch,) column of the first item
         places = (order * length + first[order] + steps)[there]
         numbers = torch.cumsum(there.flatten(), 0).view(there.shape) - 1  # packed place of each item that is there
         last = torch.full((batch,), -1, device=mask.device)
@@ -49,7 +49,7 @@ class Packing:
 
     def unpack(self, x: Tensor, shape: torch.Size) -> Tensor:
         """(n, D) -> (batch, length, D), zero at padding; `shape` is that of the mask."""
-        return x.new_zeros(shape[0] * shape[1], x.shape[1]).index_copy(0, self.places, x).view(*shape, -1)
+        return x.new_zeros(shape[0] * shape[1], x.shape[1]).index_copy(0, self.places, x).view(*shape, x.shape[1])
 
 
 def scan(decay: Tensor, inputs: Tensor) -> Tensor:
@@ -69,6 +69,7 @@ def scan(decay: Tensor, inputs: Tensor) -> Tensor:
 class PackedRecurrence(torch.autograd.Function):
     """All states of packed sequences, position by position: decay (D,) complex, inputs (n, D) complex, alive -> (n, D).
 
+    Rows beyond the sum of `alive` belong to no sequence; each is its own state.
     The gradient runs backwards in time and carries its conjugate, so that no step has to conjugate anything: with c_k the conjugate of
     dL/dh_k, c_k = conj(dL/dy_k) + decay * c_{k+1}, dL/du_k = conj(c_k) and dL/d decay = conj(sum over k of c_k * h_{k-1}).
     """
@@ -76,9 +77,10 @@ class PackedRecurrence(torch.autograd.Function):
     @staticmethod
     def forward(ctx: Any, decay: Tensor, inputs: Tensor, alive: tuple[int, ...]) -> Tensor:  # noqa: ANN401  (autograd's context)
         """Walk forwards."""
-        states = torch.empty_like(inputs)
+        states, count = torch.empty_like(inputs), sum(alive)
+        states[count:] = inputs[count:]
         previous = None
-        for u, h in zip(inputs.split(alive), states.split(alive), strict=True):
+        for u, h in zip(inputs[:count].split(alive), states[:count].split(alive), strict=True):
             if previous is None:
                 h.copy_(u)
             else:
@@ -93,15 +95,14 @@ class PackedRecurrence(torch.autograd.Function):
         """Walk backwards."""
         decay, states = ctx.saved_tensors
         conjugates = torch.conj_physical(gradients[0].resolve_conj())
-        if not ctx.alive:
-            return torch.zeros_like(decay), conjugates, None
-        parts, before = conjugates.split(ctx.alive), states.split(ctx.alive)
-        products = torch.zeros(ctx.alive[0], len(decay), dtype=decay.dtype, device=decay.device)
+        count = sum(ctx.alive)
+        parts, before = conjugates[:count].split(ctx.alive), states[:count].split(ctx.alive)
+        products = torch.zeros(max(ctx.alive, default=0), len(decay), dtype=decay.dtype, device=decay.device)
         for k in range(len(ctx.alive) - 1, 0, -1):
             c, still = parts[k], ctx.alive[k]
             products[:still].addcmul_(c, before[k - 1][:still])
             parts[k - 1][:still].addcmul_(decay, c)
-        return products.sum(dim=0).conj().resolve_conj(), conjugates.conj_physical(), None
+        return products.sum(dim=0).conj().resolve_conj(), conjugates.conj_physical_(), None
 
 
 def recurrence(decay: Tensor, inputs: Tensor, order: Tensor | Packing) -> Tensor:
