@@ -28,17 +28,15 @@ if TYPE_CHECKING:
     import torch
 
 BLOCK = 32  # rows whose best score stands for them all
-SEGMENT = 4096  # rows of about the same range, ordered by bias, so that both differ little within a block
+SEGMENT = 4096  # rows of about the same reach, ordered by bias, so that within a block both differ little
 SCORES = (
     7 << 20
-)  # products held at once: 28 MB, since malloc maps anew what is larger than 32 MB, and the page faults cost more than the products
-CROWD = 1 << 23  # products that a group of queries may look at one by one; more are taken query by query
-CHUNK = 1 << 14  # rows scored in float64 at once: 8 MB at H = 64
-MASKED = -(1 << 31)  # a product that no int8 vectors have: the row is seen
-TINY = 1e-37  # scores nearer to each other may be one float32 by underflow
-ROUNDING = (
-    2.0**-23
-)  # twice float32's unit roundoff: scores farther apart than this, relatively, differ after rounding, whatever float64 lost
+)  # products held at once, 28 MB: malloc maps what is larger than 32 MB anew each time, which costs more than the products do
+CROWD = 1 << 23  # products that a group of queries may look at one by one; where there are more, each query goes alone
+CHUNK = 1 << 14  # rows scored in float64 at once: 8 MB where H = 64
+MASKED = -(1 << 31)  # stands for the product of a seen row: no vectors of 8 bits have it
+ROUNDING = 2.0**-23  # scores farther apart than this, relatively, still differ as float32, whatever float64 lost
+TINY = 1e-37  # and absolutely, where float32 underflows
 
 
 class FlatIndex:

@@ -99,6 +99,16 @@ def test_rows_that_integers_cannot_tell_apart_are_told_apart() -> None:
     check(FlatIndex(vectors, biases), queries, 50, expected=plain(vectors, biases, queries, 50))
 
 
+def test_what_rounding_a_query_to_integers_loses_is_made_up_for() -> None:
+    generator = torch.Generator().manual_seed(13)
+    half = torch.randint(2, (N // 2, 24), generator=generator).float() * 254 - 127
+    vectors = torch.cat([half, -half])  # integers stand for these without any loss
+    queries = torch.randint(-90, 91, (6, 24), generator=generator) / 64
+    queries[:, 0] = 127
+    biases = torch.zeros(len(vectors))
+    check(FlatIndex(vectors, biases), queries, 30, expected=plain(vectors, biases, queries, 30))
+
+
 def test_scores_that_differ_in_the_last_bit_of_float32_come_in_the_order_of_scores_and_equal_ones_in_the_order_of_rows() -> None:
     vectors = torch.zeros(N, 3)
     vectors[:, 0] = 1.0
