@@ -107,10 +107,11 @@ class SupervisedData(lightning.LightningDataModule):
         )
 
     def val_dataloader(self) -> Any:  # noqa: ANN401
-        """Rows of the validation cases that this process judges: rank, rank + processes, ..."""
+        """Rows of the validation cases that this process judges: rank, rank + processes, ... Nobody is left out, for all gather what was found."""
         rank, processes = self._place()
-        rows: Any = range(rank, len(self.examples.validation), processes)
-        return torch.utils.data.DataLoader(rows, batch_size=JUDGED, collate_fn=list)
+        rows = list(range(rank, len(self.examples.validation), processes))
+        parts: Any = [rows[start : start + JUDGED] for start in range(0, len(rows), JUDGED)] or [[]]
+        return torch.utils.data.DataLoader(parts, batch_size=None)
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)

@@ -76,8 +76,10 @@ class SupervisedModule(lightning.LightningModule):
         self.known_number = torch.from_numpy(numbers)
         self.known_rows = torch.tensor(catalogue.rows(examples.known), dtype=torch.long)
         self.other_rows = torch.from_numpy(np.flatnonzero(numbers < 0))
-        self.embeddings = torch.from_numpy(catalogue.embeddings)
-        self.facts = torch.from_numpy(catalogue.facts)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", UserWarning)  # arrays of the lake cannot be written, and are only read
+            self.embeddings = torch.from_numpy(catalogue.embeddings)
+            self.facts = torch.from_numpy(catalogue.facts)
         self.curve: list[dict[str, float]] = []
         self.losses: list[torch.Tensor] = []
         self.index: Index | None = None
@@ -152,7 +154,7 @@ class SupervisedModule(lightning.LightningModule):
     def on_validation_epoch_end(self) -> None:
         """Log R@20, R@10, N@10 of all cases and the mean loss of the epoch: the same figures in every process, which so decide alike."""
         self.index = None
-        found = gathered(np.concatenate(self.found) if self.found else np.zeros((0, 20), np.int64))
+        found = gathered(np.concatenate(self.found))
         quality = ranking_quality(found, self.examples.validation_cases, self.examples.catalogue)
         mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan, device=self.device)
         loss = float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
@@ -271,6 +273,8 @@ def train(
         raise SystemExit(0)
     state = torch.load(best.best_model_path, map_location="cpu", weights_only=True)["state_dict"]
     module.load_state_dict(state)
+    kept = max(module.curve, key=lambda record: record["recall_20"])
+    log(f"kept epoch {kept['epoch'] + 1:.0f} of {len(module.curve)}; its curves: tensorboard --logdir {logs}")
     shutil.rmtree(attempt, ignore_errors=True)
     return module.retriever.cpu().eval()
 

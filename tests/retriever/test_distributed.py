@@ -117,55 +117,68 @@ def one_thread_a_process() -> Iterator[None]:
         yield
 
 
-@pytest.fixture(scope="module")
-def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Place:
-    at = place(world, tmp_path_factory.mktemp("alone"), devices=1, batch=32)
-    assert materialise(at).success
-    return at
+@dataclass(frozen=True)
+class Made:
+    """A place after round 0 was made in it."""
+
+    place: Place
+    result: dg.ExecuteInProcessResult
+
+
+def made(at: Place) -> Made:
+    result = materialise(at)
+    assert result.success
+    return Made(at, result)
 
 
 @pytest.fixture(scope="module")
-def together(world: World, tmp_path_factory: pytest.TempPathFactory) -> tuple[Place, dg.ExecuteInProcessResult]:
-    at = place(world, tmp_path_factory.mktemp("together"), devices=2, batch=16)
-    return at, materialise(at)
+def alone(world: World, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(place(world, tmp_path_factory.mktemp("alone"), devices=1, batch=32))
 
 
-def test_two_processes_learn_what_one_learns_with_the_doubled_batch(
-    alone: Place, together: tuple[Place, dg.ExecuteInProcessResult]
-) -> None:
-    one, two = alone.trained().curve, together[0].trained().curve
-    print("loss:", [(a["loss"], b["loss"]) for a, b in zip(one, two, strict=True)])
-    for before, after in zip(one, two, strict=True):
+@pytest.fixture(scope="module")
+def together(world: World, tmp_path_factory: pytest.TempPathFactory) -> Made:
+    return made(place(world, tmp_path_factory.mktemp("together"), devices=2, batch=16))
+
+
+def test_two_processes_learn_what_one_learns_with_the_doubled_batch(alone: Made, together: Made) -> None:
+    one, two = alone.place.trained(), together.place.trained()
+    print("loss:", [(a["loss"], b["loss"]) for a, b in zip(one.curve, two.curve, strict=True)])
+    for before, after in zip(one.curve, two.curve, strict=True):
         assert after == pytest.approx(before, abs=1e-5)
-    for name, weights in alone.weights().items():
+    weights = together.place.weights()
+    for name, values in alone.place.weights().items():
         if name == "prior.bias":  # it moves all scores alike, so that its gradient is rounding and nothing else
             continue
-        np.testing.assert_allclose(together[0].weights()[name], weights, rtol=1e-3, atol=1e-4, err_msg=name)
+        np.testing.assert_allclose(weights[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
 
 
-def test_the_asset_made_by_processes_of_its_own_is_described_as_any_other(
-    alone: Place, together: tuple[Place, dg.ExecuteInProcessResult]
+@pytest.mark.parametrize(("which", "devices"), [("alone", 1), ("together", 2)])
+def test_the_asset_is_described_the_same_way_however_it_was_trained(
+    which: str, devices: int, request: pytest.FixtureRequest
 ) -> None:
-    at, result = together
-    assert result.success
-    (event,) = result.asset_materializations_for_node("round_0__retriever")
-    version = at.trained()
+    at: Made = request.getfixturevalue(which)
+    version = at.place.trained()
+    (event,) = at.result.asset_materializations_for_node("round_0__retriever")
     assert event.metadata["weights_sha256"].value == version.weights_sha256
     assert event.metadata["trained_now"].value is True
     assert [record.data for record in event.metadata["curve"].records] == version.curve
     assert {"loss", "recall_20", "recall_10", "ndcg_10", "learning_rate"} < set(version.curve[0])
     assert all("data:image/png" in event.metadata[plot].value for plot in ("curve_plot", "loss_plot"))
-    assert event.metadata["config"].value["training"]["devices"] == 2
-    assert not at.lake.folder("retriever", "attempts", DATASET).joinpath(version.fingerprint).exists()
+    assert event.metadata["config"].value["training"]["devices"] == devices
+    assert not list(at.place.lake.folder("retriever", "attempts", DATASET).glob("*"))
 
 
-def test_logs_stay_when_the_attempt_is_gone(together: tuple[Place, dg.ExecuteInProcessResult]) -> None:
-    at, _ = together
-    version = at.trained()
-    logs = at.lake.folder("retriever", "logs", DATASET) / version.fingerprint
-    rows = pl.read_csv(logs / "metrics.csv").drop_nulls("recall_20")
-    assert rows["recall_20"].to_list() == pytest.approx([record["recall_20"] for record in version.curve])
-    assert rows["loss"].to_list() == pytest.approx([record["loss"] for record in version.curve])
+@pytest.mark.parametrize("which", ["alone", "together"])
+def test_logs_stay_when_the_attempt_is_gone(which: str, request: pytest.FixtureRequest) -> None:
+    at: Made = request.getfixturevalue(which)
+    version = at.place.trained()
+    logs = at.place.lake.folder("retriever", "logs", DATASET) / version.fingerprint
+    table = pl.read_csv(logs / "metrics.csv")
+    assert {"step_loss", "learning_rate"} < set(table.columns)
+    rows = table.drop_nulls("recall_20")
+    for figure in ("recall_20", "recall_10", "ndcg_10", "loss"):
+        assert rows[figure].to_list() == pytest.approx([record[figure] for record in version.curve])
     assert len(list(logs.glob("events.out.tfevents.*"))) == 1, "one process alone logs"
 
 

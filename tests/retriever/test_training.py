@@ -1,6 +1,7 @@
 """The supervised round learns, resumes where it was killed, and keeps what has not changed."""
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -233,3 +234,9 @@ def test_a_version_that_is_trained_anew_begins_its_logs_anew(world: World, tmp_p
     run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
     assert (logs / "metrics.csv").read_text() == first
     assert len(list(logs.glob("events.out.tfevents.*"))) == 1
+
+
+def test_without_validation_cases_it_trains_and_keeps_the_first_epoch(world: World, tmp_path: Path) -> None:
+    untold = replace(world, cases=world.cases.filter(pl.col("split") != "validation"))
+    version, _ = run(untold, tmp_path, SETTINGS.model_copy(update={"epochs": 3, "patience": 2}))
+    assert [record["recall_20"] for record in version.curve] == [0.0] * 3
