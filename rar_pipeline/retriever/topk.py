@@ -100,7 +100,7 @@ class FlatIndex:
         if not queries.isfinite().all() or not (extra is None or extra.isfinite().all()):
             raise RarError("a query or an extra score is not finite; train the retriever again")
         queries = queries.detach().to(device).double()
-        owner, row = _pairs(seen, batch, len(self), device)
+        owner, row = seen_pairs(seen, batch, len(self), device)
         found = torch.full((batch, k), -1, dtype=torch.long, device=device)
         scores = torch.full((batch, k), -torch.inf, device=device)
         if k == 0 or len(self) == 0:
@@ -135,26 +135,74 @@ class FlatIndex:
         if asked.extra is not None:
             named = place < asked.extra.shape[1]
             added[len(tail_query) :][named] = asked.extra[head_query[named], place[named]]
-        _best(query, row, self._scores(asked.queries, query, row, added), found, scores)
+        values = score_pairs(self.vectors, self.biases, asked.queries, query, row, added)
+        best_pairs(query, row, values, found, scores)
 
-    def _scores(self, queries: torch.Tensor, query: torch.Tensor, row: torch.Tensor, added: torch.Tensor) -> torch.Tensor:
-        """Scores (n,) float32 of pairs: `query` (n,) numbers of queries (b, H) float64, `row` (n,), `added` (n,) float64.
 
-        A product of two float32 is exact in float64. The order of the additions is written down here, since a library's sum may choose another
-        for another shape.
-        """
-        import torch
+def seen_pairs(
+    seen: Sequence[Sequence[int]] | torch.Tensor | None, batch: int, count: int, device: torch.device
+) -> tuple[torch.Tensor, torch.Tensor]:
+    """The pairs (query, row) of what is seen, as two (n,) int64."""
+    import torch
 
-        scores = torch.empty(len(query), device=queries.device)
-        for start in range(0, len(query), CHUNK):
-            part = slice(start, start + CHUNK)
-            terms = queries[query[part]] * self.vectors[row[part]]  # (n, H)
-            while (width := terms.shape[1]) > 1:
-                half = (width + 1) // 2
-                terms[:, : width - half] += terms[:, half:]
-                terms = terms[:, :half]
-            scores[part] = (terms[:, 0] + self.biases[row[part]] + added[part]).float()
-        return scores
+    if seen is None:
+        none = torch.zeros(0, dtype=torch.long, device=device)
+        return none, none
+    if len(seen) != batch:
+        raise RarError(f"seen holds {len(seen)} lists for {batch} queries")
+    if isinstance(seen, torch.Tensor):
+        seen = seen.to(device)
+        owner, place = (seen >= 0).nonzero(as_tuple=True)
+        row = seen[owner, place].long()
+    else:
+        owner = torch.arange(batch, device=device).repeat_interleave(torch.tensor([len(rows) for rows in seen], device=device))
+        row = torch.tensor(list(chain.from_iterable(seen)), dtype=torch.long, device=device)
+    if len(row) and not 0 <= int(row.min()) <= int(row.max()) < count:
+        raise RarError(f"seen names a row that is not one of the {count}")
+    return owner, row
+
+
+def score_pairs(
+    vectors: torch.Tensor,
+    biases: torch.Tensor,
+    queries: torch.Tensor,
+    query: torch.Tensor,
+    row: torch.Tensor,
+    added: torch.Tensor,
+) -> torch.Tensor:
+    """Scores (n,) float32 of pairs: `query` (n,) numbers of queries (b, H) float64, `row` (n,) of vectors (N, H) float32 and biases (N,) float64.
+
+    A product of two float32 is exact in float64. The order of the additions is written down here, since a library's sum may choose another
+    for another shape. `added` (n,) float64 comes on top.
+    """
+    import torch
+
+    scores = torch.empty(len(query), device=queries.device)
+    for start in range(0, len(query), CHUNK):
+        part = slice(start, start + CHUNK)
+        terms = queries[query[part]] * vectors[row[part]]  # (n, H)
+        while (width := terms.shape[1]) > 1:
+            half = (width + 1) // 2
+            terms[:, : width - half] += terms[:, half:]
+            terms = terms[:, :half]
+        scores[part] = (terms[:, 0] + biases[row[part]] + added[part]).float()
+    return scores
+
+
+def best_pairs(query: torch.Tensor, row: torch.Tensor, score: torch.Tensor, found: torch.Tensor, scores: torch.Tensor) -> None:
+    """Fill `found` and `scores` (b, k) with the best (n,) rows of every query, equal scores by row."""
+    import torch
+
+    score = score + 0.0  # -0.0 is 0.0
+    bits = score.view(torch.int32)
+    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # whole numbers in the order of the scores
+    order = ((rising << 32) - row).sort(descending=True).indices
+    order = order[query[order].sort(stable=True).indices]
+    query = query[order]
+    place = torch.arange(len(query), device=query.device) - torch.searchsorted(query, query)
+    kept = place < found.shape[1]
+    found[query[kept], place[kept]] = row[order][kept]
+    scores[query[kept], place[kept]] = score[order][kept]
 
 
 @dataclass(frozen=True)
@@ -301,42 +349,3 @@ def _step(values: torch.Tensor, levels: int) -> torch.Tensor:
 
     largest = values.abs().amax(dim=1) / levels
     return torch.where(largest > 0, largest, 1.0)
-
-
-def _best(query: torch.Tensor, row: torch.Tensor, score: torch.Tensor, found: torch.Tensor, scores: torch.Tensor) -> None:
-    """Fill `found` and `scores` (b, k) with the best (n,) rows of every query, equal scores by row."""
-    import torch
-
-    score = score + 0.0  # -0.0 is 0.0
-    bits = score.view(torch.int32)
-    rising = torch.where(bits < 0, bits ^ 0x7FFFFFFF, bits).long()  # whole numbers in the order of the scores
-    order = ((rising << 32) - row).sort(descending=True).indices
-    order = order[query[order].sort(stable=True).indices]
-    query = query[order]
-    place = torch.arange(len(query), device=query.device) - torch.searchsorted(query, query)
-    kept = place < found.shape[1]
-    found[query[kept], place[kept]] = row[order][kept]
-    scores[query[kept], place[kept]] = score[order][kept]
-
-
-def _pairs(
-    seen: Sequence[Sequence[int]] | torch.Tensor | None, batch: int, count: int, device: torch.device
-) -> tuple[torch.Tensor, torch.Tensor]:
-    """The pairs (query, row) of what is seen, as two (n,) int64."""
-    import torch
-
-    if seen is None:
-        none = torch.zeros(0, dtype=torch.long, device=device)
-        return none, none
-    if len(seen) != batch:
-        raise RarError(f"seen holds {len(seen)} lists for {batch} queries")
-    if isinstance(seen, torch.Tensor):
-        seen = seen.to(device)
-        owner, place = (seen >= 0).nonzero(as_tuple=True)
-        row = seen[owner, place].long()
-    else:
-        owner = torch.arange(batch, device=device).repeat_interleave(torch.tensor([len(rows) for rows in seen], device=device))
-        row = torch.tensor(list(chain.from_iterable(seen)), dtype=torch.long, device=device)
-    if len(row) and not 0 <= int(row.min()) <= int(row.max()) < count:
-        raise RarError(f"seen names a row that is not one of the {count}")
-    return owner, row
