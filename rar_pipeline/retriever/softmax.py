@@ -9,6 +9,7 @@ What was left out: torch's own chunked linear cross-entropy on the CPU and atten
 from __future__ import annotations
 
 import math
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any, Literal
 
@@ -144,6 +145,25 @@ def softmax_loss(
     if negatives is None:
         raise ValueError("a sampled softmax needs negatives; draw them with draw_uniform or draw_weighted")
     return sampled_softmax(queries, table, bias, targets, negatives, sparse=sparse, matmul=matmul)
+
+
+@torch.no_grad()
+def clip_gradients(parameters: Iterable[Tensor], largest: float) -> Tensor:
+    """Torch's clip_grad_norm_ for sparse gradients too, which it refuses; they are coalesced. Returns the norm before clipping."""
+    values = []
+    for parameter in parameters:
+        if parameter.grad is None:
+            continue
+        if parameter.grad.is_sparse:
+            parameter.grad = parameter.grad.coalesce()
+            values.append(parameter.grad.values())
+        else:
+            values.append(parameter.grad)
+    norm = torch.nn.utils.get_total_norm(values)
+    if norm > largest:
+        for value in values:
+            value.mul_(largest / (norm + 1e-6))
+    return norm
 
 
 class _ExactSoftmax(torch.autograd.Function):

@@ -14,6 +14,7 @@ from rar_pipeline.retriever import softmax
 from rar_pipeline.retriever.softmax import (
     Negatives,
     candidate_softmax,
+    clip_gradients,
     draw_uniform,
     draw_weighted,
     exact_softmax,
@@ -206,6 +207,20 @@ def test_sampling_touches_targets_and_negatives_only_and_sparse_gradients_are_th
     optimiser.step()
     assert (table != before).any(dim=1).equal(touched)
     assert (bias != offsets).equal(touched)
+
+
+@pytest.mark.parametrize("largest", [0.01, 100.0])
+def test_sparse_gradients_are_clipped_as_dense_ones(largest: float) -> None:
+    queries, table, bias, targets = case(9, 50, 5)
+    drawn = draw_uniform(50, 30, torch.Generator().manual_seed(2))
+    clipped = []
+    for sparse in (False, True):
+        parameters = [part.clone().requires_grad_() for part in (queries, table, bias)]
+        sampled_softmax(*parameters, targets, drawn, sparse=sparse).backward()
+        norm = clip_gradients(parameters, largest) if sparse else torch.nn.utils.clip_grad_norm_(parameters, largest)
+        clipped.append([norm, *(part.grad.to_dense() for part in parameters if part.grad is not None)])
+    for dense, found in zip(*clipped, strict=True):
+        torch.testing.assert_close(found, dense)
 
 
 def test_the_kind_chooses_the_loss() -> None:
