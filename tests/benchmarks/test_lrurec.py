@@ -1,8 +1,6 @@
 """Ours is the published network, computed otherwise: from equal weights the same loss, the same gradients, the same steps."""
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
@@ -11,12 +9,11 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from benchmarks.lrurec import as_reference, hits
+from benchmarks.lrurec import as_reference, hits, main
 from benchmarks.lrurec_reference import reference_loss, reference_optimiser, reference_step
 from rar_pipeline.retriever.sequence_training import SequenceConfig, SequenceModule, SequenceRecommender
 from rar_pipeline.retriever.sequences import Sequences, left_padded
 
-PROJECT = Path(__file__).resolve().parents[2]
 ITEMS = 23
 CONFIG = SequenceConfig(length=11, hidden=8, dropout=0.0, batch=4, learning_rate=0.01)
 
@@ -93,27 +90,29 @@ def files(tmp_path: Path) -> Path:
     return tmp_path
 
 
-def run(*arguments: object) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "benchmarks.lrurec", "--data", "video", "--json", *map(str, arguments)]
-    return subprocess.run(command, cwd=PROJECT, capture_output=True, text=True, timeout=120)
+def run(*arguments: object) -> int:
+    return main(["--data", "video", "--json", *map(str, arguments)])
 
 
-def test_training_shows_test_figures_beside_the_published_and_goes_on(files: Path, tmp_path: Path) -> None:
+def test_training_shows_test_figures_beside_the_published_and_goes_on(
+    files: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     common = ("--files", files, "--folder", tmp_path / "out")
-    first, second = run(*common, "--epochs", 4), run(*common, "--epochs", 8, "--resume")
-    assert (first.returncode, second.returncode) == (0, 0), first.stderr + second.stderr
-    *rows, curve = [json.loads(line) for line in second.stdout.splitlines()]
+    printed = []
+    for more in (("--epochs", 4), ("--epochs", 8, "--resume")):
+        assert run(*common, *more) == 0
+        printed.append([json.loads(line) for line in capsys.readouterr().out.splitlines()])
+    (*_, before), (*rows, after) = printed
     assert [row["peer"] for row in rows] == [0.1134, 0.0620] * 2
     assert all(0 <= row["ours"] <= 1 and row["error"] >= 0 for row in rows)
-    assert [point["epoch"] for point in curve["curve"]] == [4, 8]
-    assert curve["curve"][0]["loss"] == json.loads(first.stdout.splitlines()[-1])["curve"][0]["loss"]
-    assert curve["curve"][1]["cpu_seconds"] >= curve["curve"][0]["cpu_seconds"] > 0
+    assert [point["epoch"] for point in after["curve"]] == [4, 8]
+    assert after["curve"][0] == before["curve"][0]
+    assert after["curve"][1]["cpu_seconds"] >= after["curve"][0]["cpu_seconds"] > 0
 
 
-def test_against_the_reference(files: Path) -> None:
-    done = run("--files", files, "--against-reference", "--steps", 4, "--points", 2)
-    assert done.returncode == 0, done.stderr
-    rows = [json.loads(line) for line in done.stdout.splitlines()]
+def test_against_the_reference(files: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--files", files, "--against-reference", "--steps", 4, "--points", 2) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
     assert [row["name"] for row in rows] == [
         "validation R@10 after 2 steps",
         "validation R@10 after 4 steps",
@@ -122,7 +121,7 @@ def test_against_the_reference(files: Path) -> None:
     assert rows[-1]["ours"] > 0 and rows[-1]["peer"] > 0
 
 
-def test_a_missing_file_is_one_line(tmp_path: Path) -> None:
-    done = run("--files", tmp_path)
-    assert (done.returncode, len(done.stderr.splitlines())) == (2, 1)
-    assert "video.tsv: no such file" in done.stderr
+def test_a_missing_file_is_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert run("--files", tmp_path) == 2
+    told = capsys.readouterr().err
+    assert len(told.splitlines()) == 1 and "video.tsv: no such file" in told
