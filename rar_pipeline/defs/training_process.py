@@ -4,6 +4,8 @@ Lightning executes this command again for every further device, so it does nothi
 Pipes; only the first writes to Pipes. An error that a user is meant to read is handed over as a message, so that the asset can tell it.
 """
 
+import sys
+
 from dagster_pipes import PipesDefaultContextLoader, PipesEnvVarParamsLoader, open_dagster_pipes
 
 from rar_pipeline.defs.retriever import train_supervised
@@ -16,9 +18,12 @@ def main() -> None:
     """Train, tell how it goes, report what was made."""
     from rar_pipeline.retriever.distributed import end_with_parent, own_rank
 
+    from_dagster = PipesEnvVarParamsLoader()
+    if not from_dagster.is_dagster_pipes_process():
+        sys.exit("error: this is started by the asset round_0/retriever, where RAR_DEVICES is above 1")
     end_with_parent()
     if own_rank() > 0:
-        with PipesDefaultContextLoader().load_context(PipesEnvVarParamsLoader().load_context_params()) as data:
+        with PipesDefaultContextLoader().load_context(from_dagster.load_context_params()) as data:
             extras = data["extras"] or {}
         train_supervised(Lake(root=extras["lake"]), Settings(_env_file=None, **extras["settings"]), extras["dataset"], _silent)
         return

@@ -263,7 +263,7 @@ def train(
         enable_progress_bar=False,
         enable_model_summary=False,
         num_sanity_val_steps=0,
-        log_every_n_steps=min(50, len(data.train_batches())),
+        log_every_n_steps=max(1, min(50, len(data.train_batches()) // config.devices)),  # at least once an epoch
     )
     try:
         trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
