@@ -29,9 +29,7 @@ if TYPE_CHECKING:
 
 BLOCK = 32  # rows whose best score stands for them all
 SEGMENT = 4096  # rows of about the same reach, ordered by bias, so that within a block both differ little
-SCORES = (
-    7 << 20
-)  # products held at once, 28 MB: malloc maps what is larger than 32 MB anew each time, which costs more than the products do
+SCORES = 7 << 20  # products held at once: 28 MB, since malloc maps more than 32 MB anew each time, which costs as much again
 CROWD = 1 << 23  # products that a group of queries may look at one by one; where there are more, each query goes alone
 CHUNK = 1 << 14  # rows scored in float64 at once: 8 MB where H = 64
 MASKED = -(1 << 31)  # stands for the product of a seen row: no vectors of 8 bits have it
