@@ -66,10 +66,10 @@ def train_in_its_own_process(context: dg.AssetExecutionContext, lake: Lake, sett
 
     Lightning starts a process for every further device by executing the command line again, which must not be Dagster's.
     """
-    from rar_pipeline.retriever.distributed import MEETING_PLACE
+    from rar_pipeline.retriever.distributed import LOOPBACK_ONLY
     from rar_pipeline.retriever.version import read_record
 
-    client = dg.PipesSubprocessClient(env=MEETING_PLACE)
+    client = dg.PipesSubprocessClient(env=LOOPBACK_ONLY)
     extras = {"lake": lake.root, "dataset": context.partition_key, "settings": settings.model_dump(mode="json")}
     try:
         ended = client.run(context=context, command=[sys.executable, "-m", "rar_pipeline.defs.training_process"], extras=extras)

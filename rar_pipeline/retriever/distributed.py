@@ -7,17 +7,22 @@ comes before training alike, since it depends on the same files and the same see
 
 from __future__ import annotations
 
+import atexit
 import os
+import shutil
 import sys
+import tempfile
 import threading
 import time
+from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-# where the processes meet: all of them run on this machine, so nothing of it needs to be reached from elsewhere
+# all processes run on this machine, so that none of them needs to be reached from elsewhere
 LOOPBACK = "lo0" if sys.platform == "darwin" else "lo"
-MEETING_PLACE = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
+LOOPBACK_ONLY = {"MASTER_ADDR": "127.0.0.1", "GLOO_SOCKET_IFNAME": LOOPBACK, "NCCL_SOCKET_IFNAME": LOOPBACK}
+MEETING_PLACE = "RAR_TRAINING_MEETING_PLACE"  # set by the first process for the others: the file in which they find each other
 
 
 def own_rank() -> int:
@@ -29,10 +34,31 @@ def strategy(devices: int, device: str) -> Any:  # noqa: ANN401  (Lightning's un
     """How Lightning trains on so many devices: data-parallel, gradients averaged after each step; NCCL between GPUs, else Gloo."""
     if devices == 1:
         return "auto"
+    import torch.distributed
     from lightning.pytorch.strategies import DDPStrategy
 
     backend = "nccl" if device == "cuda" else "gloo"
-    return DDPStrategy(process_group_backend=backend, broadcast_buffers=False, gradient_as_bucket_view=True)
+    if MEETING_PLACE not in os.environ:
+        folder = tempfile.mkdtemp(prefix="rar-training-")
+        atexit.register(shutil.rmtree, folder, ignore_errors=True)
+        os.environ[MEETING_PLACE] = str(Path(folder) / "processes")
+
+    class DataParallel(DDPStrategy):
+        """Its processes meet in a file: torch's usual meeting place is a port on which it listens to the whole network."""
+
+        def setup_distributed(self) -> None:
+            """Make the group of processes, which Lightning then takes as it is."""
+            self.set_world_ranks()
+            torch.distributed.init_process_group(
+                backend,
+                init_method=f"file://{os.environ[MEETING_PLACE]}",
+                rank=self.global_rank,
+                world_size=self.world_size,
+                device_id=self.root_device if device == "cuda" else None,
+            )
+            super().setup_distributed()
+
+    return DataParallel(process_group_backend=backend, broadcast_buffers=False, gradient_as_bucket_view=True)
 
 
 def gathered(part: np.ndarray) -> np.ndarray:

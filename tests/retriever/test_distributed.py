@@ -1,7 +1,9 @@
 """Two processes that train together do what one does with the doubled batch; through Dagster, on the CPU, with gloo."""
 
+import contextlib
 import os
 import signal
+import socket
 import threading
 import time
 from collections.abc import Iterator
@@ -123,12 +125,25 @@ class Made:
 
     place: Place
     result: dg.ExecuteInProcessResult
+    listening: list[set[str]]  # addresses on which its processes listened, each time that they were looked at
 
 
 def made(at: Place) -> Made:
+    listening: list[set[str]] = []
+    ended = threading.Event()
+
+    def look() -> None:
+        while not ended.wait(0.1):
+            if len(processes := trainers()) == 2:
+                listening.append(addresses(processes))
+
+    looker = threading.Thread(target=look, daemon=True)
+    looker.start()
     result = materialise(at)
+    ended.set()
+    looker.join()
     assert result.success
-    return Made(at, result)
+    return Made(at, result, listening)
 
 
 @pytest.fixture(scope="module")
@@ -151,6 +166,11 @@ def test_two_processes_learn_what_one_learns_with_the_doubled_batch(alone: Made,
         if name == "prior.bias":  # it moves all scores alike, so that its gradient is rounding and nothing else
             continue
         np.testing.assert_allclose(weights[name], values, rtol=1e-3, atol=1e-4, err_msg=name)
+
+
+def test_nothing_listens_to_the_network_while_they_train(together: Made) -> None:
+    assert together.listening, "not looked at while both trained"
+    assert set.union(*together.listening) <= {"127.0.0.1", "::1"}
 
 
 @pytest.mark.parametrize(("which", "devices"), [("alone", 1), ("together", 2)])
@@ -239,3 +259,22 @@ def failure(result: dg.ExecuteInProcessResult) -> str:
     (event,) = [event for event in result.all_events if event.is_step_failure]
     assert event.step_failure_data.user_failure_data is not None, event.step_failure_data.error
     return str(event.step_failure_data.user_failure_data.description)
+
+
+def addresses(processes: list[int]) -> set[str]:
+    """Addresses on which the processes listen for TCP."""
+    own = set()
+    for process in processes:
+        with contextlib.suppress(OSError):  # it has just ended
+            for file in Path(f"/proc/{process}/fd").iterdir():
+                with contextlib.suppress(OSError):  # or closed this one
+                    own.add(str(file.readlink()))
+    found = set()
+    for table, family in (("tcp", socket.AF_INET), ("tcp6", socket.AF_INET6)):
+        for line in Path("/proc/net", table).read_text().splitlines()[1:]:
+            words = line.split()
+            if words[3] == "0A" and f"socket:[{words[9]}]" in own:
+                number = bytes.fromhex(words[1].split(":")[0])
+                quads = [number[start : start + 4][::-1] for start in range(0, len(number), 4)]
+                found.add(socket.inet_ntop(family, b"".join(quads)))
+    return found
