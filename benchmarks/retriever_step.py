@@ -43,6 +43,7 @@ class Shape:
 def compare(
     shapes: Sequence[Shape],
     alone: Sequence[Shape],
+    ours: Sequence[str],
     *,
     items: int,
     hidden: int,
@@ -51,11 +52,11 @@ def compare(
     threads: int,
     runs: int,
 ) -> list[Row]:
-    """Rows of the benchmark: `shapes` beside the peer, `alone` without it."""
+    """Rows of the benchmark for our systems `ours`: `shapes` beside the peer, `alone` without it."""
     rows = []
     for shape in [*shapes, *alone]:
         with_peer = shape in shapes and _fits(shape.peer_bytes(items))
-        systems = [*GOALS, *([PEER] if with_peer else [])]
+        systems = [*ours, *([PEER] if with_peer else [])]
         seen: dict[str, list[Usage]] = {name: [] for name in systems}
         for _ in range(runs):
             for name in systems:
@@ -84,7 +85,7 @@ def compare(
                 against=f"the reference, {taken[PEER].peak_mb:,.0f} MiB" if with_peer else _absent(shape, items),
                 work=work,
             )
-            for name in GOALS
+            for name in ours
             for measure in ("cpu", "wall")
         ]
     return rows
@@ -101,6 +102,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--negatives", type=int, default=8192, help="sampled items a step")
     parser.add_argument("--steps", type=int, default=3, help="steps of ours a run; the peer takes one")
     parser.add_argument("--threads", type=int, default=1, help="of torch; with one, a busy machine spoils the CPU seconds least")
+    parser.add_argument("--ours", nargs="+", choices=list(GOALS), default=list(GOALS), help="which of our losses")
     parser.add_argument("--without-peer", action="store_true", help="ours only: the peer takes 15 GiB at the default size")
     options = parser.parse_args(arguments)
     # what is asked for; conversations, whose histories are short; a batch for which the peer cannot be allocated
@@ -115,6 +117,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         rows = compare(
             shapes,
             alone,
+            options.ours,
             items=options.items,
             hidden=options.hidden,
             negatives=options.negatives,

@@ -9,8 +9,12 @@ What was left out: torch's own chunked linear cross-entropy on the CPU and atten
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+import os
+from collections.abc import Callable, Iterable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import cache, partial
+from threading import Barrier
 from typing import Any, Literal
 
 import torch  # noqa: TID253  (this module is imported only where training happens)
@@ -275,42 +279,90 @@ def _sums(
 
     block = _block(n, m, kind.itemsize)
     tile = max(32, TILE_BYTES // (block * kind.itemsize))
+    tiles = [slice(start, min(start + tile, m)) for start in range(0, m, tile)]
+    workers = min(torch.get_num_threads(), len(tiles))
+    shares = [range(worker, len(tiles), workers) for worker in range(workers)]
+    side_by_side: Callable[..., Iterable[Any]] = map if workers == 1 else _threads(os.getpid(), workers).map
     rest = torch.zeros(n, dtype=exact)  # sum of 2 ** u over the candidates
     to_queries = torch.zeros(n if gradients else 0, width, dtype=exact)
     to_table = torch.zeros(m if gradients else 0, width, dtype=exact)
     to_bias = torch.zeros(m if gradients else 0, dtype=exact)
-    held = torch.empty(m if gradients else min(m, tile), block, dtype=kind)  # 2 ** u of one block of queries, transposed
+    held = torch.empty(m, block, dtype=kind) if gradients else None  # 2 ** u of one block of queries, transposed
     weight = torch.empty(n, dtype=exact)
     for first in range(0, n, block):
         mine = slice(first, min(first + block, n))
         size = mine.stop - first
-        rows, columns, bounds = _excluded_by_tile(excluded, mine, tile, m)
-        here = held.view(-1)[: held.shape[0] * size].view(-1, size)
-        for number, start in enumerate(range(0, m, tile)):
-            part = slice(start, min(start + tile, m))
-            powers = here[part] if gradients else here[: part.stop - start]  # (tile, size)
-            torch.mm(items[part, : width + 2], askers[mine, : width + 2].T, out=powers).exp2_()
-            inside = slice(bounds[number], bounds[number + 1])
-            if inside.start < inside.stop:
-                powers[columns[inside] - start, rows[inside]] = 0
+        here = None if held is None else held.view(-1)[: m * size].view(m, size)
+        pairs = _excluded_by_tile(excluded, mine, tile, m)
+        for towards, mass in side_by_side(partial(_ahead, askers[mine], items, width, tiles, pairs, here, exact), shares):
+            rest[mine] += mass
             if gradients:
-                _add_product(powers.T, items[part], to_queries[mine], rest[mine])
-            else:
-                rest[mine] += powers.sum(dim=0, dtype=exact)
-        if gradients:
+                to_queries[mine] += towards
+        if here is not None:
             weight[mine] = 1 / (n * (rest[mine] + torch.exp2(own_logit[mine])))
             weighted = torch.zeros(size, padded, dtype=kind)
             weighted[:, :width] = queries[mine] * weight[mine, None]
             weighted[:, width] = weight[mine]
-            for start in range(0, m, tile):
-                part = slice(start, min(start + tile, m))
-                _add_product(here[part], weighted, to_table[part], to_bias[part])
+            list(side_by_side(partial(_back, weighted, here, tiles, to_table, to_bias), shares))
     loss = torch.log2(rest + torch.exp2(own_logit)).sub_(own_logit).mean() / LOG2_E
     if not gradients:
         return _Sums(loss, to_queries, to_table, to_bias, to_queries, to_bias)
     to_own = -rest * weight  # (p_y - 1) / n
     to_queries = to_queries.mul_(weight[:, None]).addcmul_(to_own[:, None], own)
     return _Sums(loss, to_queries, to_table, to_bias, to_own[:, None] * queries, to_own)
+
+
+def _ahead(
+    askers: Tensor,
+    items: Tensor,
+    width: int,
+    tiles: Sequence[slice],
+    pairs: tuple[Tensor, Tensor, list[int]],
+    held: Tensor | None,
+    exact: torch.dtype,
+    share: range,
+) -> tuple[Tensor, Tensor]:
+    """One share of the tiles: sum of 2 ** u times the items (size, H), and without (size,). 2 ** u is left in `held` (m, size) if given."""
+    rows, columns, bounds = pairs
+    size = len(askers)
+    towards, mass = torch.zeros(size, width, dtype=exact), torch.zeros(size, dtype=exact)
+    for number in share:
+        part = tiles[number]
+        powers = items.new_empty(part.stop - part.start, size) if held is None else held[part]  # (tile, size)
+        torch.mm(items[part, : width + 2], askers[:, : width + 2].T, out=powers).exp2_()
+        inside = slice(bounds[number], bounds[number + 1])
+        if inside.start < inside.stop:
+            powers[columns[inside] - part.start, rows[inside]] = 0
+        if held is None:
+            mass += powers.sum(dim=0, dtype=exact)
+        else:
+            _add_product(powers.T, items[part], towards, mass)
+    return towards, mass
+
+
+def _back(weighted: Tensor, held: Tensor, tiles: Sequence[slice], to_table: Tensor, to_bias: Tensor, share: range) -> None:
+    """One share of the tiles: what one block of queries adds to the gradients of the items and their bias."""
+    for number in share:
+        part = tiles[number]
+        _add_product(held[part], weighted, to_table[part], to_bias[part])
+
+
+@cache
+def _threads(process: int, workers: int) -> ThreadPoolExecutor:
+    """Threads that each work alone: torch's own would have to meet after every tile, which on a busy machine costs more than the tile.
+
+    `process`: the id of this process, since threads do not outlive a fork.
+    """
+    met, before = Barrier(workers), torch.get_num_threads()
+
+    def alone() -> None:
+        torch.set_num_threads(1)  # of this thread, and the default of those to come
+        met.wait()
+
+    threads = ThreadPoolExecutor(workers, "softmax", alone)
+    list(threads.map(lambda _: None, range(workers)))
+    torch.set_num_threads(before)
+    return threads
 
 
 def _block(n: int, m: int, itemsize: int) -> int:
