@@ -300,12 +300,14 @@ class _Tail:
         products = _product(codes, self.codes)
         products[seen_by, seen] = MASKED
         best = products.view(len(queries), -1, BLOCK).amax(dim=2)
-        sizes = torch.cat(
-            [queries.norm(dim=1, keepdim=True), (queries - codes * step).norm(dim=1, keepdim=True), torch.ones_like(step)], dim=1
-        )
-        slack, shift = sizes @ self.doubt, (queries @ self.centre)[:, None]
+        length, off = queries.norm(dim=1, keepdim=True), (queries - codes * step).norm(dim=1, keepdim=True)
+        # element by element: for three terms, a matrix product would pay more for its threads than it gains
+        slack = torch.addcmul(torch.addcmul(self.doubt[2], length, self.doubt[0]), off, self.doubt[1])
+        shift = (queries * self.centre).sum(dim=1, keepdim=True)
         unit = step * self.scale
-        score = (best * unit + shift).masked_fill_(best == MASKED, -torch.inf)
+        score = torch.addcmul(shift, best.double(), unit)
+        if len(seen):
+            score.masked_fill_(best == MASKED, -torch.inf)
         return _TailBounds(products, unit, shift + slack, score + self.lowest - slack, score + self.highest + slack)
 
     def rows_left(
