@@ -36,8 +36,8 @@ class Shape:
         return f"{self.batch} x {self.length}, {self.filled:.0%} filled"
 
     def peer_bytes(self, items: int) -> int:
-        """What the reference needs: logits, their log-softmax and two gradients of that size."""
-        return 4 * 4 * self.batch * self.length * (items + 1)
+        """What the reference needs: logits, their log-softmax and a gradient of that size."""
+        return 3 * 4 * self.batch * self.length * (items + 1)
 
 
 def compare(
@@ -103,7 +103,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--steps", type=int, default=3, help="steps of ours a run; the peer takes one")
     parser.add_argument("--threads", type=int, default=1, help="of torch; with one, a busy machine spoils the CPU seconds least")
     parser.add_argument("--ours", nargs="+", choices=list(GOALS), default=list(GOALS), help="which of our losses")
-    parser.add_argument("--without-peer", action="store_true", help="ours only: the peer takes 15 GiB at the default size")
+    parser.add_argument("--without-peer", action="store_true", help="ours only: the peer takes 12 GiB at the default size")
     options = parser.parse_args(arguments)
     # what is asked for; conversations, whose histories are short; a batch for which the peer cannot be allocated
     shapes = [
