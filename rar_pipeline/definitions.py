@@ -10,7 +10,7 @@ from rar_pipeline.defs.automation import JOBS, SCHEDULES
 from rar_pipeline.defs.conversations import conversation_assets
 from rar_pipeline.defs.corpus import corpus_assets
 from rar_pipeline.defs.evaluation import evaluation_assets
-from rar_pipeline.defs.retriever import supervised_retriever
+from rar_pipeline.defs.retriever import supervised_retrievers
 from rar_pipeline.defs.rounds import round_assets
 from rar_pipeline.resources import resources as default_resources
 from rar_pipeline.settings import Settings, load_settings
@@ -23,7 +23,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, obje
         assets=[
             *corpus_assets(settings),
             *conversation_assets(settings),
-            supervised_retriever(settings),
+            *supervised_retrievers(settings),
             *round_assets(settings),
             *evaluation_assets(settings),
         ],

@@ -28,12 +28,12 @@ SHOWN_SYSTEMS = 14
 
 
 def steps(datasets: Sequence[str]) -> list[list[str]]:
-    """Arguments of `dagster asset materialize`, in order: the corpus, every data set, the evaluation of all."""
-    per_dataset = (
-        'group:conversations or group:retriever or group:preference or key:"recommendations" or key:"metrics" or key:"champion"'
-    )
+    """Arguments of `dagster asset materialize`, in order: the corpus, all conversations, what learns from them, every data set, evaluation of all."""
+    per_dataset = 'key:"round_0/retriever" or group:preference or key:"recommendations" or key:"metrics" or key:"champion"'
     return [
         ["--select", "group:sources or group:corpus"],
+        *(["--select", "group:conversations", "--partition", dataset] for dataset in datasets),
+        ["--select", 'key:"pretrained/retriever"'],
         *(["--select", per_dataset, "--partition", dataset] for dataset in datasets),
         ["--select", 'key:"leaderboard" or key:"report" or key:"database"'],
     ]

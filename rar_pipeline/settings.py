@@ -72,11 +72,18 @@ class Settings(BaseSettings):
     encoder_batch: int = Field(64, ge=1, description="texts in one batch of the encoder")
 
     # retriever (METHOD: LRURec)
-    hidden: int = Field(64, ge=8, description="width of item vectors and of the recurrent unit")
+    hidden: int = Field(128, ge=8, description="width of item vectors and of the recurrent unit")
     blocks: int = Field(2, ge=1, description="LRU blocks")
     dropout: float = Field(0.5, ge=0, lt=1, description="dropout of the supervised round")
     max_history: int = Field(50, ge=1, description="most recent movies of a history that are read")
-    context_turns: int = Field(6, ge=1, description="last turns of a conversation that make up the text query")
+    context_turns: int = Field(6, ge=1, description="last turns of a conversation that are read")
+    use_turns: bool = Field(True, description="the last turns also one by one, by attention (needs use_text)")
+    heads: int = Field(4, ge=1, description="heads of the attention over turns")
+    text_start: float = Field(
+        4.0,
+        ge=0,
+        description="training begins at so many times the cosine of the conversation's and the movie's text; 0: at random",
+    )
     use_text: bool = Field(True, description="text of the conversation in the query (False: LRURec as published)")
     use_item_text: bool = Field(True, description="text embeddings in the item table (False: ids only, as published)")
     neighbours: int = Field(
@@ -84,15 +91,17 @@ class Settings(BaseSettings):
     )
     batch: int = Field(128, ge=1, description="examples that one device takes in one training step")
     learning_rate: float = Field(
-        1e-3, gt=0, description="AdamW learning rate of the supervised round; not scaled with the number of devices"
+        1e-3, gt=0, description="AdamW learning rate over all data sets; not scaled with the number of devices"
     )
     warm_up: int = Field(100, ge=0, description="steps in which the learning rate rises to its full size")
     schedule: Literal["constant", "cosine", "linear"] = Field(
         "constant",
-        description="learning rate after warming up. cosine and linear fall to zero at the end of the last of `epochs`, which early stopping seldom "
+        description="learning rate after warming up. cosine and linear fall to zero at the end of the last epoch, which early stopping seldom "
         "lets it reach: with them choose few epochs and a patience as large",
     )
-    epochs: int = Field(30, ge=1, description="most epochs of the supervised round; early stopping ends it sooner")
+    pretraining_epochs: int = Field(12, ge=1, description="most epochs over all data sets; early stopping ends them sooner")
+    epochs: int = Field(12, ge=1, description="most epochs over the data set's own dialogues; early stopping ends them sooner")
+    tuning_learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate over the data set's own dialogues")
     patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")
     devices: int = Field(
         1,

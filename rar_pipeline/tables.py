@@ -14,6 +14,7 @@ import polars as pl
 from rar_pipeline.errors import RarError
 
 DATASETS = ("redial", "inspired", "reddit")
+ALL = "all"  # in place of a data set: what was learnt from all of them
 SPLITS = ("train", "validation", "test")
 
 STR: pl.DataType = pl.String()

@@ -50,7 +50,8 @@ corpus         item_embeddings <- movies
 conversations  dialogues <- raw/inspired raw/reddit raw/redial
 conversations  mentions <- dialogues title_index
 conversations  cases <- dialogues mentions
-retriever      round_0/retriever <- cases item_embeddings mentions
+retriever      pretrained/retriever <- cases item_embeddings mentions
+retriever      round_0/retriever <- cases pretrained/retriever
 evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations
 evaluation     champion <- metrics {every_retriever}

@@ -1,10 +1,11 @@
-"""Round 0: the retriever trained by supervision, one partition a data set."""
+"""The retriever trained by supervision: once on all data sets, then on from there for each of them, which is round 0."""
 
 import sys
 from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING
 
 import dagster as dg
+import polars as pl
 from dagster._core.errors import DagsterPipesExecutionError  # what a dead child raises has no public name
 
 from rar_pipeline.defs.conversations import cases, mentions
@@ -13,7 +14,7 @@ from rar_pipeline.errors import RarError
 from rar_pipeline.metadata import retriever_metadata
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, ITEM_EMBEDDINGS, MENTIONS, MOVIES
+from rar_pipeline.tables import ALL, CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
     from rar_pipeline.retriever.version import Version
 
 
+PRETRAINED = "pretrained"
 CURVES = (("curve_plot", "recall_20", "validation R@20"), ("loss_plot", "loss", "training loss, nats"))
 
 
@@ -43,25 +45,31 @@ def encoder(settings: Settings, log: Callable[[str], None]) -> "Callable[[Sequen
     )[1]
 
 
-def train_supervised(lake: Lake, settings: Settings, dataset: str, log: Callable[[str], None]) -> "tuple[Version, bool]":
-    """Round 0 of a data set, from the lake's tables into its folder: the version's record, and whether it was trained now."""
-    from rar_pipeline.retriever.rounds import supervised_round
+def train_supervised(lake: Lake, settings: Settings, dataset: str | None, log: Callable[[str], None]) -> "tuple[Version, bool]":
+    """Round 0 of a data set, or without one the version of all of them that it begins with, from the lake's tables into its folder.
 
-    return supervised_round(
-        lake.folder("retriever", "round_0", dataset),
-        lake.folder("retriever", "attempts", dataset),
-        dataset,
-        lake.read(CASES, dataset),
-        lake.read(MENTIONS, dataset),
-        read_catalogue(lake),
-        encoder(settings, log),
-        settings,
-        log,
-        logs=lake.folder("retriever", "logs", dataset),
+    Gives the version's record, and whether it was trained now.
+    """
+    from rar_pipeline.retriever.rounds import pretrain, supervised_round
+
+    before = lake.folder("retriever", PRETRAINED, ALL)
+    attempts, logs = (lake.folder("retriever", name, dataset or ALL) for name in ("attempts", "logs"))
+    made_of = read_catalogue(lake), encoder(settings, log), settings, log, logs
+    if dataset is not None:
+        folder = lake.folder("retriever", "round_0", dataset)
+        return supervised_round(folder, attempts, dataset, lake.read(CASES, dataset), before, *made_of)
+    there = [name for name in DATASETS if lake.file(CASES, name).is_file() and lake.file(MENTIONS, name).is_file()]
+    if absent := sorted(set(DATASETS) - set(there)):
+        log(f"no conversations of {', '.join(absent)} yet: learning from {', '.join(there) or 'none'}")
+    all_cases, all_mentions = (
+        pl.concat([table.empty(), *(lake.read(table, name) for name in there)]) for table in (CASES, MENTIONS)
     )
+    return pretrain(before, attempts, all_cases, all_mentions, *made_of)
 
 
-def train_in_its_own_process(context: dg.AssetExecutionContext, lake: Lake, settings: Settings) -> "tuple[Version, bool]":
+def train_in_its_own_process(
+    context: dg.AssetExecutionContext, lake: Lake, settings: Settings, dataset: str | None
+) -> "tuple[Version, bool]":
     """`train_supervised` on several devices.
 
     Lightning starts a process for every further device by executing the command line again, which must not be Dagster's.
@@ -70,7 +78,7 @@ def train_in_its_own_process(context: dg.AssetExecutionContext, lake: Lake, sett
     from rar_pipeline.retriever.version import read_record
 
     client = dg.PipesSubprocessClient(env=LOOPBACK_ONLY)
-    extras = {"lake": lake.root, "dataset": context.partition_key, "settings": settings.model_dump(mode="json")}
+    extras = {"lake": lake.root, "dataset": dataset, "settings": settings.model_dump(mode="json")}
     try:
         ended = client.run(context=context, command=[sys.executable, "-m", "rar_pipeline.defs.training_process"], extras=extras)
     except DagsterPipesExecutionError as error:
@@ -81,7 +89,7 @@ def train_in_its_own_process(context: dg.AssetExecutionContext, lake: Lake, sett
     for message in ended.get_custom_messages():
         raise RarError(message["error"])
     reported = ended.get_materialize_result(implicit_materialization=False).metadata or {}
-    version = read_record(lake.folder("retriever", "round_0", context.partition_key))
+    version = read_record(lake.folder("retriever", "round_0", dataset) if dataset else lake.folder("retriever", PRETRAINED, ALL))
     return version, reported["trained_now"] == dg.MetadataValue.bool(True)
 
 
@@ -113,25 +121,42 @@ def described(lake: Lake, version: "Version", trained: bool) -> dg.MaterializeRe
     )
 
 
-def supervised_retriever(settings: Settings) -> dg.AssetsDefinition:
-    """The asset `round_0/retriever`."""
+def materialised(context: dg.AssetExecutionContext, lake: Lake, settings: Settings, dataset: str | None) -> dg.MaterializeResult:
+    """Train a supervised version where training runs, and describe it."""
+    if settings.devices > 1:
+        version, now = train_in_its_own_process(context, lake, settings, dataset)
+    else:
+        version, now = train_supervised(lake, settings, dataset, context.log.info)
+    return described(lake, version, now)
+
+
+def supervised_retrievers(settings: Settings) -> list[dg.AssetsDefinition]:
+    """The assets `pretrained/retriever` and `round_0/retriever`."""
 
     @dg.asset(
-        key=["round_0", "retriever"],
+        key=[PRETRAINED, "retriever"],
         deps=[mentions, cases, "item_embeddings"],
-        partitions_def=DATASET,
+        description="LRURec trained by supervision on the training dialogues of all data sets: what was recommended, what was mentioned after "
+        "what. Logs: `tensorboard --logdir <lake>/<world>/retriever/logs`.",
         group_name="retriever",
         kinds={"pytorch"},
         pool="accelerator",
-        description="LRURec trained by supervision on what recommenders recommended and on what was mentioned after what. "
-        "Logs: `tensorboard --logdir <lake>/<world>/retriever/logs`.",
+    )
+    @told
+    def pretrained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        return materialised(context, lake, settings, None)
+
+    @dg.asset(
+        key=["round_0", "retriever"],
+        deps=[pretrained, cases],
+        partitions_def=DATASET,
+        description="The pre-trained retriever, trained on with the dialogues of one data set.",
+        group_name="retriever",
+        kinds={"pytorch"},
+        pool="accelerator",
     )
     @told
     def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
-        if settings.devices > 1:
-            version, now = train_in_its_own_process(context, lake, settings)
-        else:
-            version, now = train_supervised(lake, settings, context.partition_key, context.log.info)
-        return described(lake, version, now)
+        return materialised(context, lake, settings, context.partition_key)
 
-    return trained
+    return [pretrained, trained]

@@ -1,4 +1,4 @@
-"""The process that trains round 0 on several devices, as Dagster Pipes starts it: `python -m rar_pipeline.defs.training_process`.
+"""The process that trains supervised versions on several devices, as Dagster Pipes starts it: `python -m rar_pipeline.defs.training_process`.
 
 Lightning executes this command again for every further device, so it does nothing but train. Each process reads what to train from
 Pipes; only the first writes to Pipes. An error that a user is meant to read is handed over as a message, so that the asset can tell it.
@@ -20,7 +20,7 @@ def main() -> None:
 
     from_dagster = PipesEnvVarParamsLoader()
     if not from_dagster.is_dagster_pipes_process():
-        sys.exit("error: this is started by the asset round_0/retriever, where RAR_DEVICES is above 1")
+        sys.exit("error: this is started by the assets pretrained/retriever and round_0/retriever, where RAR_DEVICES is above 1")
     end_with_parent()
     if own_rank() > 0:
         with PipesDefaultContextLoader().load_context(from_dagster.load_context_params()) as data:

@@ -9,7 +9,6 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import polars as pl
 
 from rar_pipeline.conversations.cases import build_cases
@@ -23,7 +22,7 @@ from rar_pipeline.evaluation.systems import LENGTH
 from rar_pipeline.generation.questions import Answer, Question
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Encode, build_queries
-from rar_pipeline.retriever.search import ROWS, build_index, exact_top, scores
+from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import CASES, LEADERBOARD, METRICS, RECOMMENDATIONS
@@ -185,22 +184,11 @@ def restricted(
     system: str,
 ) -> pl.DataFrame:
     """A version's lists out of some movies of the corpus alone, a frame of RECOMMENDATIONS; histories are read whole."""
-    import torch
-
     retriever, version = load(folder)
-    index = build_index(retriever, catalogue, version.known)
+    index = build_index(retriever, catalogue, version.known, catalogue.rows(sorted(set(allowed))))
     queries = build_queries(cases, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
-    barred = np.ones(len(catalogue.movie_ids), dtype=bool)
-    barred[catalogue.rows(sorted(set(allowed)))] = False
-    shut = torch.from_numpy(barred)
-    lists: list[list[str]] = []
-    for start in range(0, len(queries), ROWS):
-        block = scores(index, queries, list(range(start, min(start + ROWS, len(queries)))))
-        block[:, shut] = -torch.inf
-        values, columns = exact_top(block, min(LENGTH, len(barred)))
-        for row_values, row_columns in zip(values.tolist(), columns.tolist(), strict=True):
-            pairs = zip(row_values, row_columns, strict=True)
-            lists.append([catalogue.movie_ids[column] for value, column in pairs if value > -np.inf])
+    found, _ = search(index, queries, LENGTH)
+    lists = [[catalogue.movie_ids[row] for row in rows if row >= 0] for rows in found.tolist()]
     new: dict[str, pl.Expr | pl.Series] = {
         "system": pl.lit(system),
         "ranking": pl.Series(lists, dtype=pl.List(pl.String)),

@@ -95,7 +95,7 @@ def recommend(
     for name, folder in versions.items():
         retriever, version = load(folder)
         rows, _ = search(build_index(retriever, catalogue, version.known), queries, LENGTH)
-        lists = [[catalogue.movie_ids[row] for row in found] for found in rows]
+        lists = [[catalogue.movie_ids[row] for row in found if row >= 0] for found in rows]
         frames.append(_frame(asked, name, lists, None))
         log(f"{name}: {len(asked):,} cases searched; {len(judged)} of them go to the LLM")
         shown = {case_id: lists[place[case_id]] for case_id in judged["case_id"]}

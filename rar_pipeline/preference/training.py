@@ -23,7 +23,7 @@ from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
 from rar_pipeline.retriever.network import Retriever
 from rar_pipeline.retriever.ranking_quality import ranking_quality
-from rar_pipeline.retriever.search import Index, build_index, known_numbers, search
+from rar_pipeline.retriever.search import Index, build_index, cooccurrence, known_numbers, search
 
 
 @dataclass(frozen=True)
@@ -116,7 +116,7 @@ class PreferenceModule(lightning.LightningModule):
 
     def pool_logits(self, policy: Retriever, rows: np.ndarray, pools: torch.Tensor) -> torch.Tensor:
         """Scores / temperature of pools (b, M) of catalogue rows for some queries -> (b, M). The co-occurrence feature counts, as in search."""
-        history, mask, text, has_text = (part.to(self.device) for part in self.queries.batch(rows.tolist()))
+        history, *rest = (part.to(self.device) for part in self.queries.batch(rows.tolist()))
 
         def items(flat: torch.Tensor) -> tuple[torch.Tensor, torch.Tensor]:
             numbers = self.numbers[flat].to(self.device)
@@ -125,25 +125,18 @@ class PreferenceModule(lightning.LightningModule):
 
         past = items(history.cpu().flatten())[0].view(*history.shape, -1)
         vectors, biases = items(pools.flatten())
-        query = policy.query(past, mask, text, has_text)
+        query = policy.query(past, *rest)
         found = torch.einsum("bh,bmh->bm", query, vectors.view(*pools.shape, -1)) + biases.view(pools.shape)
         return (found + self.cooccurrence(policy, rows, pools)) / self.config.temperature
 
     def cooccurrence(self, policy: Retriever, rows: np.ndarray, pools: torch.Tensor) -> torch.Tensor:
         """The fixed co-occurrence part of the scores, (b, M)."""
         numbers = self.numbers[pools]  # (b, M) number of the known movie, -1 elsewhere
-        part = torch.zeros(pools.shape)
         if not float(policy.cooccurrence_weight):
-            return part.to(self.device)
-        for place, row in enumerate(rows.tolist()):
-            items = self.numbers[sorted(set(self.queries.histories[row]))]
-            items = items[items >= 0]
-            dense = torch.zeros(len(self.known) + 1)
-            columns = policy.cooccurrence_columns[items].long().flatten().cpu()
-            dense.index_add_(0, columns, policy.cooccurrence_values[items].flatten().cpu())
-            dense[-1] = 0.0  # numbers of -1 read this one
-            part[place] = dense[numbers[place]]
-        return (part * float(policy.cooccurrence_weight)).to(self.device)
+            return torch.zeros(pools.shape, device=self.device)
+        histories = [self.numbers[list(self.queries.histories[row])].tolist() for row in rows.tolist()]
+        sums = F.pad(cooccurrence(policy, histories).cpu(), (0, 1))  # numbers of -1 read the last column, which is zero
+        return (sums.gather(1, numbers % sums.shape[1]) * float(policy.cooccurrence_weight)).to(self.device)
 
     def training_step(self, batch: torch.Tensor, batch_number: int) -> torch.Tensor:
         """Mean loss of a batch of pair numbers."""

@@ -6,8 +6,8 @@ one process whose batch is as large as theirs together, in the same order.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Any, NamedTuple
 
 import lightning  # noqa: TID253  (this module is imported only where training happens)
@@ -16,7 +16,7 @@ import polars as pl
 import torch  # noqa: TID253
 
 from rar_pipeline.retriever.catalogue import Catalogue
-from rar_pipeline.retriever.examples import Queries
+from rar_pipeline.retriever.examples import Batch, Queries
 
 SORTED = 20  # batches that are drawn together and sorted by length of history, so that little of a batch is padding
 JUDGED = 1024  # validation cases in one step
@@ -30,6 +30,7 @@ class Examples:
     known: list[str]
     train: Queries
     positives: list[tuple[int, int]]  # (row of `train`, catalogue row)
+    refusals: list[tuple[int, int]]  # likewise, of what the seeker disliked
     validation: Queries
     validation_cases: pl.DataFrame
 
@@ -73,17 +74,28 @@ class ShuffledBatches(torch.utils.data.Sampler[Share]):
                 yield Share(own, self.processes / len(batch)) if len(own) else Share(batch[:1], 0.0)
 
 
-class _Positives(torch.utils.data.Dataset[tuple[Any, ...]]):
-    """A share of a batch as tensors: history, mask, text, has_text (see `Queries.batch`), targets (b,) catalogue rows, weights (b,)."""
+class Taught(NamedTuple):
+    """A share of a batch as tensors."""
+
+    asked: Batch
+    targets: torch.Tensor  # (b,) catalogue rows
+    liked: torch.Tensor  # (b,) bool; False: the seeker disliked the target
+    weights: torch.Tensor  # (b,) what each counts in the loss
+
+
+class _Pairs(torch.utils.data.Dataset[Taught]):
+    """Queries with a target each, positives first."""
 
     def __init__(self, examples: Examples) -> None:
         self.queries = examples.train
-        self.pairs = np.array(examples.positives, np.int64).reshape(-1, 2)
+        self.pairs = np.array(examples.positives + examples.refusals, np.int64).reshape(-1, 2)
+        self.positives = len(examples.positives)
 
-    def __getitem__(self, share: Share) -> tuple[Any, ...]:
+    def __getitem__(self, share: Share) -> Taught:
         rows, targets = self.pairs[share.numbers].T
+        liked = torch.from_numpy(share.numbers < self.positives)
         weights = torch.full((len(rows),), share.weight)
-        return *self.queries.batch(rows.tolist()), torch.from_numpy(targets.copy()), weights
+        return Taught(self.queries.batch(rows.tolist()), torch.from_numpy(targets.copy()), liked, weights)
 
 
 class SupervisedData(lightning.LightningDataModule):
@@ -95,15 +107,16 @@ class SupervisedData(lightning.LightningDataModule):
 
     def train_batches(self) -> ShuffledBatches:
         """The process's shares of the batches of an epoch."""
-        lengths = np.array([len(history) for history in self.examples.train.histories], np.int64)
-        of_pairs = lengths[[row for row, _ in self.examples.positives]]
+        examples = self.examples
+        lengths = np.array([len(history) for history in examples.train.histories], np.int64)
+        of_pairs = lengths[[row for row, _ in (*examples.positives, *examples.refusals)]]
         return ShuffledBatches(of_pairs, self.batch, self.seed, *self._place())
 
     def train_dataloader(self) -> Any:  # noqa: ANN401  (Lightning's union of what may be returned)
         """The examples of every share, as tensors."""
         pinned = torch.cuda.is_available()
         return torch.utils.data.DataLoader(
-            _Positives(self.examples), batch_size=None, sampler=self.train_batches(), pin_memory=pinned
+            _Pairs(self.examples), batch_size=None, sampler=self.train_batches(), pin_memory=pinned
         )
 
     def val_dataloader(self) -> Any:  # noqa: ANN401
@@ -115,12 +128,3 @@ class SupervisedData(lightning.LightningDataModule):
 
     def _place(self) -> tuple[int, int]:
         return (self.trainer.global_rank, self.trainer.world_size) if self.trainer else (0, 1)
-
-
-def some_queries(queries: Queries, rows: Sequence[int]) -> Queries:
-    """The queries of some rows, in their order."""
-    chosen: dict[str, Any] = {}
-    for field in fields(queries):
-        values = getattr(queries, field.name)
-        chosen[field.name] = values[list(rows)] if isinstance(values, np.ndarray) else tuple(values[row] for row in rows)
-    return Queries(**chosen)

@@ -3,7 +3,8 @@
 Kept from the paper: item vectors -> dropout -> LayerNorm, no positions, left padding, B blocks of a complex diagonal linear recurrence and a
 position-wise feed-forward, post-norm residuals, ring initialisation, scores against the item table plus an item bias.
 Changed, each by a setting: item vectors are a projection of frozen text embeddings plus a learned residual for movies of the training
-conversations (`use_item_text`); the conversation's text embedding is added to the query (`use_text`).
+conversations (`use_item_text`); the conversation's text embedding is added to the query (`use_text`), and what its last turns say one by one
+(`turns`).
 Complex parameters are stored as pairs of real ones, since fused optimisers take no complex tensors.
 """
 
@@ -33,6 +34,8 @@ class NetworkConfig:
     r_max: float = 0.99
     use_text: bool = True
     use_item_text: bool = True
+    turns: int = 6  # T: last turns that are also read one by one; 0: none
+    heads: int = 4  # of the attention over turns
     neighbours: int = 100  # strongest co-occurrences kept a known movie
 
     def as_dict(self) -> dict[str, object]:
@@ -128,13 +131,42 @@ class Blocks(nn.ModuleList):
         return x
 
 
+class TurnReader(nn.Module):
+    """What the last turns say, each by itself: attention that looks at a turn's words, at who spoke, and at how long ago.
+
+    A greeting then does not dilute the one turn that names a genre, as it does where all turns are embedded together.
+    """
+
+    def __init__(self, config: NetworkConfig) -> None:
+        super().__init__()
+        self.heads, width = config.heads, config.hidden
+        self.dropout = Dropout(config.dropout / 2)
+        self.key = nn.Linear(config.text_width, width)
+        self.speaker = nn.Embedding(3, width)  # of examples.NOBODY, SEEKER, RECOMMENDER
+        self.ago = nn.Parameter(torch.randn(config.turns, width) * 0.1)
+        self.weight = nn.Linear(width, config.heads, bias=False)  # a bias would weigh all turns alike
+        self.value = nn.Linear(config.text_width, config.heads * width, bias=False)
+        nn.init.normal_(self.speaker.weight, std=0.1)
+        nn.init.normal_(self.value.weight, std=0.02)
+
+    def forward(self, turns: Tensor, speakers: Tensor) -> Tensor:
+        """turns: (batch, T, E), speakers: (batch, T) -> (batch, H), zero where nobody spoke."""
+        spoken = (speakers > 0).unsqueeze(-1)  # (batch, T, 1)
+        words = self.dropout(turns)
+        keys = torch.tanh(self.key(words) + self.speaker(speakers) + self.ago)  # (batch, T, H)
+        weights = (4 * self.weight(keys)).masked_fill(~spoken, -1e4).softmax(dim=1)  # (batch, T, heads)
+        values = self.value(words).unflatten(-1, (self.heads, -1))  # (batch, T, heads, H)
+        return torch.einsum("bth,bthw->bw", weights * spoken, values)
+
+
 class Retriever(nn.Module):
     """Scores every movie of the corpus for a history and a conversation.
 
-    s(j) = (LRU(x) + V t) . z_j + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j. Movies that training names at least
-    twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and their facts alone, so that a
-    movie added yesterday can be retrieved at once. The co-occurrence feature is fitted apart (cooccurrence.py). Embeddings `items` (N, E) and
-    `facts` (N, F) are handed in: they belong to the corpus.
+    s(j) = (LRU(x) + V t + A(turns)) . z_j + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j.
+
+    Movies that training names at least twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and
+    their facts alone, so that a movie added yesterday can be retrieved at once. The weight a of the co-occurrence feature is fitted apart
+    (rounds.py). Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
     """
 
     FACTS = 3  # F: log votes, has a plot, age of the movie
@@ -148,6 +180,7 @@ class Retriever(nn.Module):
         self.prior = nn.Linear(self.FACTS, 1)  # bias of a movie by its facts
         self.project = nn.Linear(config.text_width, width, bias=False) if config.use_item_text else None
         self.text = nn.Sequential(Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
+        self.reader = TurnReader(config) if config.use_text and config.turns else None
         self.start = nn.Parameter(torch.zeros(width))  # query of an empty history
         self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
@@ -171,9 +204,24 @@ class Retriever(nn.Module):
         """Item biases: facts (n, F), known (n,) -> (n,)."""
         return self.prior(facts).squeeze(-1) + self.bias[known.clamp(min=0)] * (known >= 0)
 
-    def query(self, history: Tensor, mask: Tensor, text: Tensor, has_text: Tensor) -> Tensor:
-        """history: (batch, length, H) item vectors, left-padded; mask: (batch, length); text: (batch, E); has_text: (batch,) -> (batch, H)."""
+    def query(self, history: Tensor, mask: Tensor, text: Tensor, has_text: Tensor, turns: Tensor, speakers: Tensor) -> Tensor:
+        """Query vectors (batch, H) of what `examples.Batch` describes; `history` (batch, length, H) as item vectors, left-padded."""
         x = self.norm(self.dropout(history))
         x = self.blocks(x, mask)
         q = torch.where(mask.any(dim=1, keepdim=True), x[:, -1], self.start.expand(x.shape[0], -1))
-        return q if self.text is None else q + self.text(text) * has_text.unsqueeze(-1)
+        if self.text is not None:
+            q = q + self.text(text) * has_text.unsqueeze(-1)
+        return q if self.reader is None else q + self.reader(turns, speakers)
+
+    @torch.no_grad()
+    def start_from_text(self, embeddings: Tensor, scale: float) -> None:
+        """Let training begin near `scale` times the cosine of the conversation's and the movie's text: both maps are the H principal axes of
+        `embeddings` (n, E). Does nothing where one of the texts is switched off or H is greater than n or E.
+        """
+        if self.project is None or self.text is None or self.config.hidden > min(embeddings.shape) or not scale:
+            return
+        axes = torch.linalg.svd(embeddings.float() - embeddings.float().mean(dim=0), full_matrices=False).Vh[: self.config.hidden]
+        self.project.weight.copy_(axes)  # (H, E)
+        together = self.text[1]
+        assert isinstance(together, nn.Linear)
+        together.weight.copy_(scale * axes)

@@ -1,9 +1,13 @@
-"""Round 0 from tables to a version on disk: the one entry that assets and library users call."""
+"""Supervision from tables to versions on disk: the entries that assets and library users call.
+
+`pretrain` learns from the training dialogues of all data sets, what has no text included; `supervised_round` goes on from there with the dialogues
+of one data set and fits the weight of the co-occurrence feature on its validation cases. That is round 0.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -13,15 +17,18 @@ from rar_pipeline.errors import RarError
 from rar_pipeline.files import content_hash, digest
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.cooccurrence import ease, strongest
-from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, training_sets
-from rar_pipeline.retriever.version import RECORD, Version, read_record, save
+from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, refusals, training_sets
+from rar_pipeline.retriever.version import RECORD, Version, load, read_record, save
 from rar_pipeline.settings import Settings
+from rar_pipeline.tables import ALL
 
 if TYPE_CHECKING:
     from rar_pipeline.retriever.examples import Queries
     from rar_pipeline.retriever.network import Retriever
+    from rar_pipeline.retriever.training import TrainingConfig
 
-CODE = "1"  # raised when the same inputs would train another retriever
+PRETRAINED = "pretrained"
+CODE = "2"  # raised when the same inputs would train another retriever
 TRAINING_SETTINGS = {
     "seed",
     "batch",
@@ -35,7 +42,8 @@ TRAINING_SETTINGS = {
     "negatives",
 }
 TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
-COOCCURRENCE_WEIGHTS = (0.0, 2.0, 5.0, 10.0, 20.0, 40.0, 80.0)
+SHAPE_SETTINGS = {"hidden", "blocks", "dropout", "use_text", "use_item_text", "heads", "neighbours"}
+COOCCURRENCE_WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
 def pick_device(setting: str) -> str:
@@ -66,10 +74,30 @@ def check_devices(devices: int, device: str) -> None:
         )
 
 
-def supervised_round(
+def training_config(settings: Settings, *, epochs: int, learning_rate: float) -> TrainingConfig:
+    """How a fit goes. Raises RarError for devices that are not there."""
+    from rar_pipeline.retriever.training import TrainingConfig
+
+    device = pick_device(settings.device)
+    check_devices(settings.devices, device)
+    return TrainingConfig(
+        settings.seed,
+        settings.batch,
+        epochs,
+        settings.patience,
+        learning_rate,
+        settings.negatives,
+        settings.schedule,
+        settings.warm_up,
+        device=device,
+        devices=settings.devices,
+        precision=pick_precision(settings.precision, device),
+    )
+
+
+def pretrain(
     folder: Path,
     attempts: Path,
-    dataset: str,
     cases: pl.DataFrame,
     mentions: pl.DataFrame,
     catalogue: Catalogue,
@@ -78,107 +106,179 @@ def supervised_round(
     log: Callable[[str], None],
     logs: Path | None = None,
 ) -> tuple[Version, bool]:
-    """Train round 0 of a data set into `folder`. Gives its record and whether it was trained now.
+    """Train on all that all data sets teach, into `folder`. Gives the version's record and whether it was trained now.
 
-    A version that was made from the same cases, mentions and settings is kept as it is; new movies of the corpus need no training.
-    Checkpoints lie under `attempts` until it is made; what was logged stays under `logs`, by default beside them. Both have a folder a fingerprint.
+    `cases` and `mentions` are those of all data sets together. A version that was made from the same ones and the same settings is kept as it is; new
+    movies of the corpus need no training. Checkpoints lie under `attempts` until it is made; what was logged stays under `logs`, by default beside
+    them. Both have a folder a fingerprint.
     """
     taught = cases.filter(pl.col("split") == "train")
     judged = cases.filter(pl.col("split") == "validation")
-    training = settings.model_dump(include=TRAINING_SETTINGS)
-    shape = settings.model_dump(include={"hidden", "blocks", "dropout", "use_text", "use_item_text", "neighbours"})
-    sets = [catalogue.rows(movie_ids) for movie_ids in training_sets(mentions)]
-    fingerprint = digest(CODE, dataset, training, shape, content_hash(taught), content_hash(judged), content_hash(mentions))
+    training = settings.model_dump(include={*TRAINING_SETTINGS, "text_start"})
+    shape = settings.model_dump(include=SHAPE_SETTINGS) | {"turns": settings.context_turns if settings.use_turns else 0}
+    fingerprint = digest(CODE, PRETRAINED, training, shape, content_hash(taught), content_hash(judged), content_hash(mentions))
     if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
         return read_record(folder), False
 
-    from rar_pipeline.retriever.data import Examples, SupervisedData
-    from rar_pipeline.retriever.network import NetworkConfig, Retriever
-    from rar_pipeline.retriever.training import SupervisedModule, TrainingConfig, train
-
-    known = known_movies(mentions, catalogue)
-    pairs = positives(taught, catalogue)
-    if not pairs or not known:
-        raise RarError(f"{dataset}: no training case has a target in the corpus; check the mentions' links")
-    device = pick_device(settings.device)
-    check_devices(settings.devices, device)
-    config = TrainingConfig(
-        settings.seed,
-        settings.batch,
-        settings.epochs,
-        settings.patience,
-        settings.learning_rate,
-        settings.negatives,
-        settings.schedule,
-        settings.warm_up,
-        device=device,
-        devices=settings.devices,
-        precision=pick_precision(settings.precision, device),
-    )
-    log(
-        f"{len(pairs):,} examples, {len(judged):,} validation cases, {len(known):,} known movies of {len(catalogue.movie_ids):,}; "
-        f"{config.devices} x {config.device}, {config.precision}"
-    )
-    window = {"turns": settings.context_turns, "max_history": settings.max_history}
-    examples = Examples(
-        catalogue,
-        known,
-        build_queries(taught, catalogue, encode, **window),
-        pairs,
-        build_queries(judged, catalogue, encode, **window),
-        judged,
-    )
     import torch
 
+    from rar_pipeline.retriever.network import NetworkConfig, Retriever
+
+    sets = training_sets(mentions)
+    known = known_movies(sets, catalogue)
+    if not known:
+        raise RarError("no movie of the corpus is named by two training dialogues; check the mentions' links")
+    config = training_config(settings, epochs=settings.pretraining_epochs, learning_rate=settings.learning_rate)
     torch.manual_seed(settings.seed)
     network = NetworkConfig(len(catalogue.movie_ids), len(known), catalogue.embeddings.shape[1], **shape)
-    module = SupervisedModule(Retriever(network), examples, config)
-    data = SupervisedData(examples, config.batch, config.seed)
-    retriever = train(module, data, attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint, log)
+    retriever = Retriever(network)
+    retriever.start_from_text(torch.from_numpy(catalogue.embeddings[catalogue.rows(known)]), settings.text_start)
     if settings.neighbours:
-        fit_cooccurrence(retriever, sets, catalogue, known, examples.validation, judged, log)
+        number = {movie_id: place for place, movie_id in enumerate(known)}
+        members = [[number[movie_id] for movie_id in movie_ids if movie_id in number] for movie_ids in sets]
+        columns, values = strongest(ease(members, len(known)), network.neighbours)
+        retriever.cooccurrence_columns, retriever.cooccurrence_values = torch.from_numpy(columns), torch.from_numpy(values)
+    places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
+    fitted = _fit(retriever, known, taught, judged, catalogue, encode, config, settings, places, log)
     version = Version(
-        "round_0",
-        dataset,
+        PRETRAINED,
+        ALL,
         fingerprint,
         None,
         network.as_dict(),
         training | asdict(config),
         known,
-        {
-            **validate(retriever, catalogue, known, examples.validation, judged),
-            "examples": len(pairs),
-            "known_movies": len(known),
-            "epochs": len(module.curve),
-            "parameters": sum(parameter.numel() for parameter in retriever.parameters()),
-            "cooccurrence_weight": float(retriever.cooccurrence_weight),
-        },
-        module.curve,
+        {**fitted.figures, "known_movies": len(known)},
+        fitted.curve,
     )
-    return save(folder, retriever, version), True
+    return save(folder, fitted.retriever, version), True
 
 
-def fit_cooccurrence(
+def supervised_round(
+    folder: Path,
+    attempts: Path,
+    dataset: str,
+    cases: pl.DataFrame,
+    pretrained: Path,
+    catalogue: Catalogue,
+    encode: Encode,
+    settings: Settings,
+    log: Callable[[str], None],
+    logs: Path | None = None,
+) -> tuple[Version, bool]:
+    """Train round 0 of a data set into `folder`, from the version in the folder `pretrained` on. Gives its record and whether it was trained now.
+
+    Taught are the data set's dialogues, or its sequences without text where it has nothing else. What is kept and where things lie is as in
+    `pretrain`.
+    """
+    taught = cases.filter(pl.col("split") == "train")
+    taught = taught.filter(pl.col("origin") != "sequence") if (taught["origin"] != "sequence").any() else taught
+    judged = cases.filter(pl.col("split") == "validation")
+    before = read_record(pretrained)
+    training = settings.model_dump(include=TRAINING_SETTINGS)
+    fingerprint = digest(CODE, dataset, training, before.weights_sha256, content_hash(taught), content_hash(judged))
+    if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
+        log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
+        return read_record(folder), False
+
+    retriever, _ = load(pretrained)
+    if not positives(taught, catalogue):
+        raise RarError(f"{dataset}: no training case has a target in the corpus; check the mentions' links")
+    config = training_config(settings, epochs=settings.epochs, learning_rate=settings.tuning_learning_rate)
+    places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
+    fitted = _fit(retriever, before.known, taught, judged, catalogue, encode, config, settings, places, log)
+    if retriever.config.neighbours:
+        fit_cooccurrence_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
+    version = Version(
+        "round_0",
+        dataset,
+        fingerprint,
+        PRETRAINED,
+        before.network,
+        training | asdict(config),
+        before.known,
+        {
+            **fitted.figures,
+            **validate(fitted.retriever, catalogue, before.known, fitted.validation, judged),
+            "known_movies": len(before.known),
+            "cooccurrence_weight": float(fitted.retriever.cooccurrence_weight),
+        },
+        fitted.curve,
+    )
+    return save(folder, fitted.retriever, version), True
+
+
+@dataclass(frozen=True)
+class _Fitted:
+    """A retriever of the best epoch, what was found on the way, and the queries of the validation cases."""
+
+    retriever: Retriever
+    figures: dict[str, float]
+    curve: list[dict[str, float]]
+    validation: Queries
+
+
+def _fit(
     retriever: Retriever,
-    sets: list[list[int]],
+    known: list[str],
+    taught: pl.DataFrame,
+    judged: pl.DataFrame,
+    catalogue: Catalogue,
+    encode: Encode,
+    config: TrainingConfig,
+    settings: Settings,
+    places: tuple[Path, Path],
+    log: Callable[[str], None],
+) -> _Fitted:
+    """Fit a retriever on some cases, with early stopping on others; `places`: folders of checkpoints and of logs."""
+    from rar_pipeline.retriever.data import Examples, SupervisedData
+    from rar_pipeline.retriever.training import SupervisedModule, train
+
+    pairs = positives(taught, catalogue)
+    log(
+        f"{len(pairs):,} examples, {len(judged):,} validation cases, {len(known):,} known movies of {len(catalogue.movie_ids):,}; "
+        f"{config.devices} x {config.device}, {config.precision}"
+    )
+    window = {"turns": settings.context_turns, "max_history": settings.max_history}
+    validation = build_queries(judged, catalogue, encode, **window)
+    examples = Examples(
+        catalogue,
+        known,
+        build_queries(taught, catalogue, encode, **window),
+        pairs,
+        refusals(taught, catalogue),
+        validation,
+        judged,
+    )
+    module = SupervisedModule(retriever.train(), examples, config)
+    fitted = train(module, SupervisedData(examples, config.batch, config.seed), *places, log)
+    figures = {
+        **validate(fitted, catalogue, known, validation, judged),
+        "examples": len(pairs),
+        "epochs": len(module.curve),
+        "parameters": sum(parameter.numel() for parameter in fitted.parameters()),
+    }
+    return _Fitted(fitted, figures, module.curve, validation)
+
+
+def fit_cooccurrence_weight(
+    retriever: Retriever,
     catalogue: Catalogue,
     known: list[str],
     validation: Queries,
     cases: pl.DataFrame,
     log: Callable[[str], None],
 ) -> None:
-    """Put the co-occurrence feature of training dialogues into a retriever, with the weight that is best on validation (N@10)."""
+    """Give a retriever's co-occurrence feature the weight that is best on validation (N@10).
+
+    On the dialogues that it was made of it looks better than it is, so training leaves it out.
+    """
     import torch
 
     from rar_pipeline.retriever.ranking_quality import ranking_quality
     from rar_pipeline.retriever.search import build_index, search
 
-    number = {row: place for place, row in enumerate(catalogue.rows(known))}
-    members = [[number[row] for row in rows if row in number] for rows in sets]
-    columns, values = strongest(ease(members, len(known)), retriever.config.neighbours)
-    retriever.cooccurrence_columns = torch.from_numpy(columns)
-    retriever.cooccurrence_values = torch.from_numpy(values)
     index = build_index(retriever, catalogue, known)
     found = {
         weight: ranking_quality(search(index, validation, 20, weight)[0], cases, catalogue) for weight in COOCCURRENCE_WEIGHTS

@@ -1,7 +1,8 @@
-"""Exact search: the best movies of the whole catalogue for a batch of queries, movies of the history left out, ties in the order of movie_id."""
+"""Exact search: the best movies of the catalogue for a batch of queries, movies of the history left out, ties in the order of movie_id."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -14,19 +15,23 @@ if TYPE_CHECKING:
     import torch
 
     from rar_pipeline.retriever.network import Retriever
+    from rar_pipeline.retriever.topk import FlatIndex
 
-ROWS = 64  # queries scored at once: 64 x 300,000 float32 scores are 77 MB
+ROWS = 256  # queries at once
 
 
 @dataclass(frozen=True)
 class Index:
-    """A retriever laid out for search over one catalogue: `vectors` (N, H), `biases` (N,), `known` (N,) residual number or -1."""
+    """A retriever laid out for search over one catalogue: item vectors (N, H), `known` (N,) residual number or -1, and what is searched.
+
+    Where only some movies may be found, `allowed` are their catalogue rows, ascending, and `flat` holds these alone.
+    """
 
     retriever: Retriever
     vectors: torch.Tensor
-    biases: torch.Tensor
     known: torch.Tensor
-    known_rows: torch.Tensor  # (K,) catalogue row of every known movie, -1 where the corpus lost it
+    flat: FlatIndex
+    allowed: np.ndarray | None = None
 
 
 def known_numbers(catalogue: Catalogue, known: list[str]) -> np.ndarray:
@@ -38,12 +43,15 @@ def known_numbers(catalogue: Catalogue, known: list[str]) -> np.ndarray:
     return numbers
 
 
-def build_index(retriever: Retriever, catalogue: Catalogue, known: list[str]) -> Index:
-    """All item vectors and biases under the retriever's present weights, on its device."""
+def build_index(retriever: Retriever, catalogue: Catalogue, known: list[str], allowed: Sequence[int] | None = None) -> Index:
+    """All item vectors and biases under the retriever's present weights, on its device; `allowed`: catalogue rows that may be found."""
     import torch
+
+    from rar_pipeline.retriever.topk import FlatIndex
 
     device = retriever.start.device
     numbers = torch.from_numpy(known_numbers(catalogue, known)).to(device)
+    # catalogue row of every known movie, -1 where the corpus lost it
     rows = torch.tensor([catalogue.index.get(movie_id, -1) for movie_id in known], dtype=torch.long, device=device)
     with torch.no_grad():
         parts = []
@@ -51,54 +59,52 @@ def build_index(retriever: Retriever, catalogue: Catalogue, known: list[str]) ->
             items = torch.from_numpy(catalogue.embeddings[start : start + 65536].astype(np.float32)).to(device)
             parts.append(retriever.vectors(items, numbers[start : start + 65536]))
         biases = retriever.biases(torch.from_numpy(catalogue.facts).to(device), numbers)
-    return Index(retriever, torch.cat(parts), biases, numbers, rows)
+    vectors = torch.cat(parts)
+    if allowed is None:
+        return Index(retriever, vectors, numbers, FlatIndex(vectors, biases, rows))
+    chosen = np.unique(np.asarray(allowed, np.int64))
+    place = torch.full((len(numbers) + 1,), -1, dtype=torch.long, device=device)  # the last entry answers to row -1
+    place[torch.from_numpy(chosen)] = torch.arange(len(chosen), device=device)
+    return Index(retriever, vectors, numbers, FlatIndex(vectors[chosen], biases[chosen], place[rows]), chosen)
 
 
-def scores(index: Index, queries: Queries, rows: list[int], cooccurrence_weight: float | None = None) -> torch.Tensor:
-    """Scores (len(rows), N) of all movies for some queries; movies of the history are -inf."""
+def cooccurrence(retriever: Retriever, histories: Sequence[Sequence[int]]) -> torch.Tensor:
+    """What the movies named so far say for every known movie, unweighted: (b, K). Histories as numbers of known movies, -1 elsewhere."""
     import torch
 
-    retriever, device = index.retriever, index.vectors.device
-    history, mask, text, has_text = (part.to(device) for part in queries.batch(rows))
-    with torch.no_grad():
-        found = retriever.query(index.vectors[history], mask, text, has_text) @ index.vectors.T + index.biases
-        weight = float(retriever.cooccurrence_weight) if cooccurrence_weight is None else cooccurrence_weight
-        for place, row in enumerate(rows):
-            items = torch.tensor(sorted(set(queries.histories[row])), dtype=torch.long, device=device)
-            numbers = index.known[items]
-            numbers = numbers[numbers >= 0]
-            if weight and len(numbers):
-                columns = index.known_rows[retriever.cooccurrence_columns[numbers].long().flatten()]
-                values = retriever.cooccurrence_values[numbers].flatten() * (columns >= 0)
-                found[place].index_add_(0, columns.clamp(min=0), values * weight)
-            found[place, items] = -torch.inf
-    return found
+    device = retriever.cooccurrence_values.device
+    sums = torch.zeros(len(histories), retriever.config.known, device=device)
+    for place, history in enumerate(histories):
+        numbers = torch.tensor(sorted({number for number in history if number >= 0}), dtype=torch.long, device=device)
+        columns = retriever.cooccurrence_columns[numbers].long().flatten()
+        sums[place].index_add_(0, columns, retriever.cooccurrence_values[numbers].flatten())
+    return sums
 
 
 def search(index: Index, queries: Queries, k: int, cooccurrence_weight: float | None = None) -> tuple[np.ndarray, np.ndarray]:
-    """Catalogue rows (n, k) int64 and scores (n, k) float32 of the k best movies of every query, best first."""
-    index.retriever.eval()
-    k = min(k, len(index.biases))
+    """Catalogue rows (n, k) int64 and scores (n, k) float32 of the k best movies of every query, best first.
+
+    Where fewer than k are left, a list ends in row -1, score -inf. `cooccurrence_weight` takes the place of the retriever's own.
+    """
+    import torch
+
+    retriever, device = index.retriever, index.vectors.device
+    retriever.eval()
+    weight = float(retriever.cooccurrence_weight) if cooccurrence_weight is None else cooccurrence_weight
+    k = min(k, len(index.flat))
+    place = None if index.allowed is None else {row: number for number, row in enumerate(index.allowed.tolist())}
     found_rows, found_scores = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
     for start in range(0, len(queries), ROWS):
         rows = list(range(start, min(start + ROWS, len(queries))))
-        block = scores(index, queries, rows, cooccurrence_weight)
-        top_scores, top_rows = exact_top(block, k)
+        history, *rest = (part.to(device) for part in queries.batch(rows))
+        seen = [queries.histories[row] for row in rows]
+        with torch.no_grad():
+            asked = retriever.query(index.vectors[history], *rest)
+            extra = cooccurrence(retriever, [index.known[list(movies)].tolist() for movies in seen]) * weight if weight else None
+        if place is not None:
+            seen = [tuple(place[movie] for movie in movies if movie in place) for movies in seen]
+        top_rows, top_scores = index.flat.top(asked, k, seen, extra)
         found_rows[rows], found_scores[rows] = top_rows.cpu().numpy(), top_scores.cpu().numpy()
+    if index.allowed is not None:
+        found_rows = np.where(found_rows < 0, -1, index.allowed[found_rows])
     return found_rows, found_scores
-
-
-def exact_top(block: torch.Tensor, k: int) -> tuple[torch.Tensor, torch.Tensor]:
-    """The k best of each row of (b, N) scores and their columns, equal scores by column: `topk` promises no order among equals."""
-    import torch
-
-    values, columns = block.topk(k, dim=1)
-    crowded = ((block >= values[:, -1:]).sum(dim=1) > k).nonzero().flatten()  # equals of the last place that were left out
-    for row in crowded.tolist():
-        best = (block[row] >= values[row, -1]).nonzero().flatten()
-        order = torch.sort(block[row, best], descending=True, stable=True).indices[:k]
-        columns[row], values[row] = best[order], block[row, best[order]]
-    columns, by_column = columns.sort(dim=1)
-    values = values.gather(1, by_column)
-    values, by_score = values.sort(dim=1, descending=True, stable=True)
-    return values, columns.gather(1, by_score)

@@ -26,7 +26,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: TID2
 from torch.nn import functional as F  # noqa: TID253
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.retriever.data import Examples, SupervisedData, some_queries
+from rar_pipeline.retriever.data import Examples, SupervisedData, Taught
 from rar_pipeline.retriever.distributed import gathered, own_rank, strategy
 from rar_pipeline.retriever.network import Retriever
 from rar_pipeline.retriever.ranking_quality import ranking_quality
@@ -82,6 +82,7 @@ class SupervisedModule(lightning.LightningModule):
             self.facts = torch.from_numpy(catalogue.facts)
         self.curve: list[dict[str, float]] = []
         self.losses: list[torch.Tensor] = []
+        self.loss = math.nan  # mean of the epoch
         self.index: Index | None = None
         self.found: list[np.ndarray] = []
 
@@ -125,22 +126,36 @@ class SupervisedModule(lightning.LightningModule):
         added[torch.arange(len(targets), device=place_of), place] = 0.0
         return rows, place, added
 
-    def training_step(self, batch: tuple[torch.Tensor, ...], batch_number: int) -> torch.Tensor:
-        """Weighted sum of the cross-entropies of a batch, in nats: over all processes its mean is the mean over the whole batch."""
-        history, mask, text, has_text, targets, weights = batch
+    def training_step(self, batch: Taught, batch_number: int) -> torch.Tensor:
+        """Weighted sum of the losses of a batch, in nats: over all processes its mean is the mean over the whole batch.
+
+        Of a target with probability p the loss is -log p, of one that the seeker disliked -log(1 - p).
+        """
+        (history, *rest), targets, liked, weights = batch
         generator = torch.Generator().manual_seed(self.config.seed * 1_000_003 + self.global_step)
         rows, place, added = self.candidates(targets, generator)
         vectors, biases = self._items(rows)
         past = self._items(history)[0].view(*history.shape, -1)
-        query = self.retriever.query(past, mask, text, has_text)
+        query = self.retriever.query(past, *rest)
         logits = (query @ vectors.T).float() + biases + added
-        loss = F.cross_entropy(logits, place, reduction="none") @ weights
+        surprise = F.cross_entropy(logits, place, reduction="none")
+        # a probability of 1 would make the logarithm infinite
+        refused = -torch.log1p(-torch.exp(-surprise.clamp(min=1e-4)))
+        loss = torch.where(liked, surprise, refused) @ weights
         self.losses.append(loss.detach())
         self.log("step_loss", loss, batch_size=1)
         return loss
 
     def on_validation_epoch_start(self) -> None:
-        """Lay the catalogue out under the present weights."""
+        """Lay the catalogue out under the present weights. Raises RarError where training diverged."""
+        mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan, device=self.device)
+        self.loss = float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
+        if self.losses and not math.isfinite(self.loss):
+            raise RarError(
+                f"training diverged: the loss of epoch {self.current_epoch} is {self.loss}; "
+                f"lower RAR_LEARNING_RATE ({self.config.learning_rate:g})"
+            )
+        self.losses.clear()
         with torch.autocast(self.device.type, enabled=False):
             self.index = build_index(self.retriever, self.examples.catalogue, self.examples.known)
         self.found.clear()
@@ -149,24 +164,16 @@ class SupervisedModule(lightning.LightningModule):
         """Rank the catalogue for some validation cases; in full precision, as whoever uses the version does."""
         assert self.index is not None
         with torch.autocast(self.device.type, enabled=False):
-            self.found.append(search(self.index, some_queries(self.examples.validation, rows), 20)[0])
+            self.found.append(search(self.index, self.examples.validation.some(rows), 20)[0])
 
     def on_validation_epoch_end(self) -> None:
         """Log R@20, R@10, N@10 of all cases and the mean loss of the epoch: the same figures in every process, which so decide alike."""
         self.index = None
         found = gathered(np.concatenate(self.found))
         quality = ranking_quality(found, self.examples.validation_cases, self.examples.catalogue)
-        mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan, device=self.device)
-        loss = float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
-        if self.losses and not math.isfinite(loss):
-            raise RarError(
-                f"training diverged: the loss of epoch {self.current_epoch} is {loss}; "
-                f"lower RAR_LEARNING_RATE ({self.config.learning_rate:g})"
-            )
-        self.losses.clear()
-        self.log_dict({**quality, "loss": loss})
+        self.log_dict({**quality, "loss": self.loss})
         learning_rate = float(self.trainer.optimizers[0].param_groups[0]["lr"])
-        self.curve.append({"epoch": self.current_epoch, "loss": loss, **quality, "learning_rate": learning_rate})
+        self.curve.append({"epoch": self.current_epoch, "loss": self.loss, **quality, "learning_rate": learning_rate})
 
     def configure_optimizers(self) -> Any:  # noqa: ANN401  (Lightning's union of what may be returned)
         """AdamW in one fused kernel, and the schedule of its learning rate."""

@@ -7,7 +7,7 @@ import pytest
 
 from rar_pipeline.preference.rounds import ancestry, preference_round
 from rar_pipeline.retriever.examples import build_queries
-from rar_pipeline.retriever.rounds import supervised_round
+from rar_pipeline.retriever.rounds import pretrain, supervised_round
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load, read_record
 from rar_pipeline.settings import Settings
@@ -16,25 +16,17 @@ from rar_pipeline.tables import PREFERENCES
 from ..retriever.conftest import World, world  # noqa: F401  (a fixture)
 
 SETTINGS = Settings(
-    hidden=16, epochs=2, batch=32, learning_rate=0.01, negatives=8, neighbours=5, pool=40, candidates=4, preference_epochs=8, sft_weight=0.0,
-    preference_learning_rate=0.02,
+    hidden=16, pretraining_epochs=2, epochs=1, batch=32, learning_rate=0.01, negatives=8, neighbours=5, pool=40, candidates=4,
+    preference_epochs=8, sft_weight=0.0, preference_learning_rate=0.02,
 )  # fmt: skip
 
 
 @pytest.fixture(scope="module")
 def parent(world: World, tmp_path_factory: pytest.TempPathFactory) -> Path:  # noqa: F811
     folder = tmp_path_factory.mktemp("rounds")
-    supervised_round(
-        folder / "round_0",
-        folder / "attempts",
-        "redial",
-        world.cases,
-        world.mentions,
-        world.catalogue,
-        world.encode,
-        SETTINGS,
-        print,
-    )
+    made_of = world.catalogue, world.encode, SETTINGS, print
+    pretrain(folder / "pretrained", folder / "attempts", world.cases, world.mentions, *made_of)
+    supervised_round(folder / "round_0", folder / "attempts", "redial", world.cases, folder / "pretrained", *made_of)
     return folder
 
 
@@ -71,7 +63,7 @@ def test_training_prefers_the_winners_more_and_the_record_names_its_parent(world
     trained = [record["preferred"] for record in version.curve if "preferred" in record]
     assert trained[-1] > 0.9, "pairs are preferred more than the reference prefers them, not one by chance"
     assert version.curve[-1]["kl"] > 0
-    assert [found.name for found in ancestry(lambda name: parent / name, "round_1")] == ["round_1", "round_0"]
+    assert [found.name for found in ancestry(lambda name: parent / name, "round_1")] == ["round_1", "round_0", "pretrained"]
 
 
 def test_a_round_that_only_harms_ends_where_it_began(world: World, parent: Path) -> None:  # noqa: F811

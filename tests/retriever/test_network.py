@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rar_pipeline.retriever.network import Blocks, Dropout, LinearRecurrentUnit, NetworkConfig, Retriever
+from rar_pipeline.retriever.network import Blocks, Dropout, LinearRecurrentUnit, NetworkConfig, Retriever, TurnReader
 from rar_pipeline.retriever.scan import Packing, recurrence, scan
 
 CONFIG = NetworkConfig(items=20, known=10, text_width=16, hidden=8, dropout=0.0, neighbours=3)
@@ -159,7 +159,10 @@ def test_ring_initialisation_lies_between_its_radii() -> None:
 def test_an_empty_history_gives_the_learned_start() -> None:
     retriever = Retriever(CONFIG).eval()
     torch.nn.init.normal_(retriever.start)
-    query = retriever.query(torch.randn(1, 1, 8), torch.zeros(1, 1, dtype=torch.bool), torch.randn(1, 16), torch.zeros(1))
+    silence = torch.randn(1, 6, 16), torch.zeros(1, 6, dtype=torch.long)
+    query = retriever.query(
+        torch.randn(1, 1, 8), torch.zeros(1, 1, dtype=torch.bool), torch.randn(1, 16), torch.zeros(1), *silence
+    )
     torch.testing.assert_close(query[0], retriever.start)
 
 
@@ -170,3 +173,38 @@ def test_a_movie_that_training_does_not_know_is_its_text_alone() -> None:
     assert retriever.project is not None
     torch.testing.assert_close(vectors[0], retriever.project(items)[0])
     torch.testing.assert_close(vectors[1], retriever.project(items)[1] + retriever.residual[3])
+
+
+def test_who_spoke_last_and_what_was_said_reaches_the_query_and_padding_does_not() -> None:
+    reader = TurnReader(CONFIG).eval()
+    turns, speakers = torch.randn(1, 6, 16), torch.tensor([[1, 2, 1, 0, 0, 0]])
+    said = reader(turns, speakers)
+    padded = turns.clone()
+    padded[:, 3:] = 100.0
+    torch.testing.assert_close(reader(padded, speakers), said)
+    assert not torch.allclose(reader(turns.flip(1)[:, [3, 4, 5, 0, 1, 2]], speakers), said), "the order counts"
+    assert not torch.allclose(reader(turns, torch.tensor([[2, 1, 2, 0, 0, 0]])), said), "the speaker counts"
+    assert not reader(turns, torch.zeros(1, 6, dtype=torch.long)).any()
+
+
+def test_training_can_start_at_the_cosine_of_the_texts() -> None:
+    """With as many axes as the texts have, the score of a movie is then the scaled product of the texts, up to what is equal for all movies."""
+    torch.manual_seed(0)
+    config = NetworkConfig(items=40, known=40, text_width=8, hidden=8, dropout=0.0, turns=0)
+    retriever = Retriever(config).eval()
+    movies, words = torch.randn(40, 8), torch.randn(5, 8)
+    retriever.start_from_text(movies, 4.0)
+    nobody = torch.full((40,), -1)
+    asked = (
+        torch.randn(5, 1, 8),
+        torch.zeros(5, 1, dtype=torch.bool),
+        words,
+        torch.ones(5),
+        torch.zeros(5, 0, 8),
+        torch.zeros(5, 0).long(),
+    )
+    with torch.no_grad():
+        retriever.start.zero_()
+        retriever.text[1].bias.zero_()
+        scores = retriever.query(*asked) @ retriever.vectors(movies, nobody).T
+    torch.testing.assert_close(scores, 4 * words @ movies.T, rtol=1e-4, atol=1e-4)

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.retriever.data import Examples, SupervisedData
+from rar_pipeline.retriever.data import Examples, SupervisedData, Taught
 from rar_pipeline.retriever.examples import build_queries, positives
 from rar_pipeline.retriever.ranking_quality import ranking_quality
-from rar_pipeline.retriever.rounds import supervised_round
+from rar_pipeline.retriever.rounds import pretrain, supervised_round
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.training import SupervisedModule, TrainingConfig, learning_rate_factor, train
 from rar_pipeline.retriever.version import load
@@ -23,21 +23,15 @@ from rar_pipeline.settings import Settings
 
 from .conftest import EACH, GENRES, World, genre_of
 
-SETTINGS = Settings(hidden=16, epochs=12, batch=32, dropout=0.1, learning_rate=0.01, negatives=8, patience=12, neighbours=5)
+SETTINGS = Settings(
+    hidden=16, epochs=6, pretraining_epochs=8, batch=32, dropout=0.1, learning_rate=0.01, negatives=8, patience=12, neighbours=5
+)
 
 
 def run(world: World, folder: Path, settings: Settings = SETTINGS) -> tuple[object, bool]:
-    return supervised_round(
-        folder / "retriever",
-        folder / "attempts",
-        "redial",
-        world.cases,
-        world.mentions,
-        world.catalogue,
-        world.encode,
-        settings,
-        print,
-    )
+    made_of = world.catalogue, world.encode, settings, print
+    pretrain(folder / "pretrained", folder / "attempts", world.cases, world.mentions, *made_of)
+    return supervised_round(folder / "retriever", folder / "attempts", "redial", world.cases, folder / "pretrained", *made_of)
 
 
 @pytest.fixture(scope="module")
@@ -98,6 +92,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
         list(world.catalogue.movie_ids[::2]),
         build_queries(taught, world.catalogue, world.encode, **window),
         positives(taught, world.catalogue),
+        [],
         build_queries(judged, world.catalogue, world.encode, **window),
         judged,
     )
@@ -139,18 +134,18 @@ def test_the_step_is_the_full_softmax_where_every_movie_is_known(world: World) -
     taught = world.cases.filter(pl.col("split") == "train")
     queries = build_queries(taught, world.catalogue, world.encode, turns=6, max_history=50)
     pairs = positives(taught, world.catalogue)
-    examples = Examples(world.catalogue, list(world.catalogue.movie_ids), queries, pairs, queries, taught)
+    examples = Examples(world.catalogue, list(world.catalogue.movie_ids), queries, pairs, [], queries, taught)
     torch.manual_seed(0)
     retriever = Retriever(NetworkConfig(72, 72, 16, hidden=16, dropout=0.0)).eval()
     module = SupervisedModule(retriever, examples, TrainingConfig(0, 8, 1, 1, 0.01, 8))
     batch = queries.batch([row for row, _ in pairs[:8]])
     targets = torch.tensor([target for _, target in pairs[:8]])
-    loss = module.training_step((*batch, targets, torch.full((8,), 1 / 8)), 0)
+    loss = module.training_step(Taught(batch, targets, torch.ones(8, dtype=torch.bool), torch.full((8,), 1 / 8)), 0)
 
     index = build_index(retriever, world.catalogue, examples.known)
     with torch.no_grad():
         query = retriever.query(index.vectors[batch[0]], *batch[1:]).double()
-    logits = query @ index.vectors.double().T + index.biases.double()
+    logits = query @ index.vectors.double().T + index.flat.biases
     expected = -(logits[torch.arange(8), targets] - logits.logsumexp(dim=1)).mean()
     assert float(loss.detach()) == pytest.approx(float(expected), abs=1e-5)
 
@@ -160,7 +155,7 @@ def test_sampled_negatives_stand_for_all_others(world: World) -> None:
     taught = world.cases.filter(pl.col("split") == "train")
     queries = build_queries(taught, world.catalogue, world.encode, turns=6, max_history=50)
     known = list(world.catalogue.movie_ids[:12])
-    examples = Examples(world.catalogue, known, queries, positives(taught, world.catalogue), queries, taught)
+    examples = Examples(world.catalogue, known, queries, positives(taught, world.catalogue), [], queries, taught)
     from rar_pipeline.retriever.network import NetworkConfig, Retriever
 
     module = SupervisedModule(Retriever(NetworkConfig(72, 12, 16, hidden=16)), examples, TrainingConfig(0, 8, 1, 1, 0.01, 10))
@@ -226,8 +221,8 @@ def test_a_loss_that_is_no_number_ends_the_training_with_one_line(world: World, 
 
 
 def test_a_version_that_is_trained_anew_begins_its_logs_anew(world: World, tmp_path: Path) -> None:
-    run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
-    (logs,) = (tmp_path / "logs").iterdir()
+    version, _ = run(world, tmp_path, SETTINGS.model_copy(update={"epochs": 2}))
+    logs = tmp_path / "logs" / version.fingerprint
     first = (logs / "metrics.csv").read_text()
     for path in (tmp_path / "retriever").iterdir():
         path.unlink()
