@@ -208,6 +208,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--folder", type=Path, help="checkpoints and curve; else lake/benchmarks/lrurec-DATA")
     parser.add_argument("--resume", action="store_true", help="go on with the checkpoints in the folder instead of starting anew")
+    parser.add_argument("--length", type=int, help="most items of a history that the network sees; else as published")
     parser.add_argument("--epochs", type=int, default=500, help="most epochs")
     parser.add_argument("--minutes", type=float, help="stop after the epoch in which so many minutes are over")
     parser.add_argument("--float32", action="store_true", help="no bfloat16 products in training (default on a CPU: bfloat16)")
@@ -220,7 +221,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument("--json", action="store_true", help="one JSON object a row instead of a table")
     options = parser.parse_args(arguments)
     folder = options.folder or PROJECT / "lake" / "benchmarks" / f"lrurec-{options.data}"
-    config = SequenceConfig(**SETTINGS[options.data], epochs=options.epochs, bfloat16=not options.float32, device=options.device)
+    chosen = {**SETTINGS[options.data], **({"length": options.length} if options.length else {})}
+    config = SequenceConfig(**chosen, epochs=options.epochs, bfloat16=not options.float32, device=options.device)
     try:
         sequences = sequences_of(options.files, options.data)
     except RarError as error:
