@@ -79,11 +79,10 @@ class Settings(BaseSettings):
     context_turns: int = Field(6, ge=1, description="last turns of a conversation that are read")
     use_turns: bool = Field(True, description="the last turns also one by one, by attention (needs use_text)")
     heads: int = Field(4, ge=1, description="heads of the attention over turns")
-    text_start: float = Field(
-        4.0,
-        ge=0,
-        description="training begins at so many times the cosine of the conversation's and the movie's text; 0: at random",
+    cosine_weight: float = Field(
+        4.0, ge=0, description="so many times the cosine of the conversation's and the movie's text is part of the score; 0: none"
     )
+    axes: int = Field(128, ge=1, description="principal axes of the embeddings in which that cosine is taken")
     use_text: bool = Field(True, description="text of the conversation in the query (False: LRURec as published)")
     use_item_text: bool = Field(True, description="text embeddings in the item table (False: ids only, as published)")
     neighbours: int = Field(

@@ -36,6 +36,8 @@ class NetworkConfig:
     use_item_text: bool = True
     turns: int = 6  # T: last turns that are also read one by one; 0: none
     heads: int = 4  # of the attention over turns
+    axes: int = 128  # A: principal axes of the texts in which their cosine is taken; 0: none
+    cosine_weight: float = 4.0  # what the score adds of it
     neighbours: int = 100  # strongest co-occurrences kept a known movie
 
     def as_dict(self) -> dict[str, object]:
@@ -162,11 +164,13 @@ class TurnReader(nn.Module):
 class Retriever(nn.Module):
     """Scores every movie of the corpus for a history and a conversation.
 
-    s(j) = (LRU(x) + V t + A(turns)) . z_j + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j.
+    s(j) = (LRU(x) + V t + attention(turns)) . z_j + c * cosine(t, e_j) + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j.
 
     Movies that training names at least twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and
-    their facts alone, so that a movie added yesterday can be retrieved at once. The weight a of the co-occurrence feature is fitted apart
-    (rounds.py). Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
+    their facts alone, so that a movie added yesterday can be retrieved at once. c is a setting: training learns what is to be added to a search by
+    text. The weight a of the co-occurrence feature is fitted apart (rounds.py). Item vectors are (z_j, P e_j) and queries (q, c P t), with P the
+    principal axes of the embeddings, so that one product gives all but bias and co-occurrence. Embeddings `items` (N, E) and `facts` (N, F) are
+    handed in: they belong to the corpus.
     """
 
     FACTS = 3  # F: log votes, has a plot, age of the movie
@@ -182,6 +186,10 @@ class Retriever(nn.Module):
         self.text = nn.Sequential(Dropout(config.dropout / 2), nn.Linear(config.text_width, width)) if config.use_text else None
         self.reader = TurnReader(config) if config.use_text and config.turns else None
         self.start = nn.Parameter(torch.zeros(width))  # query of an empty history
+        self.axes: Tensor  # P
+        self.register_buffer(
+            "axes", torch.zeros(config.axes if config.use_text and config.use_item_text else 0, config.text_width)
+        )
         self.dropout = Dropout(config.dropout)
         self.norm = nn.LayerNorm(width)
         self.blocks = Blocks(config)
@@ -196,32 +204,30 @@ class Retriever(nn.Module):
         self.register_buffer("cooccurrence_values", torch.zeros(config.known, kept))
 
     def vectors(self, items: Tensor, known: Tensor) -> Tensor:
-        """Item vectors z: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H)."""
+        """Item vectors: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H + A)."""
         rows = self.residual[known.clamp(min=0)] * (known >= 0).unsqueeze(-1)
-        return rows if self.project is None else rows + self.project(items)
+        if self.project is not None:
+            rows = rows + self.project(items)
+        return torch.cat([rows, items @ self.axes.T], dim=-1)
 
     def biases(self, facts: Tensor, known: Tensor) -> Tensor:
         """Item biases: facts (n, F), known (n,) -> (n,)."""
         return self.prior(facts).squeeze(-1) + self.bias[known.clamp(min=0)] * (known >= 0)
 
     def query(self, history: Tensor, mask: Tensor, text: Tensor, has_text: Tensor, turns: Tensor, speakers: Tensor) -> Tensor:
-        """Query vectors (batch, H) of what `examples.Batch` describes; `history` (batch, length, H) as item vectors, left-padded."""
-        x = self.norm(self.dropout(history))
+        """Query vectors (batch, H + A) of what `examples.Batch` describes; `history` (batch, length, H + A) as item vectors, left-padded."""
+        x = self.norm(self.dropout(history[..., : self.config.hidden]))
         x = self.blocks(x, mask)
         q = torch.where(mask.any(dim=1, keepdim=True), x[:, -1], self.start.expand(x.shape[0], -1))
         if self.text is not None:
             q = q + self.text(text) * has_text.unsqueeze(-1)
-        return q if self.reader is None else q + self.reader(turns, speakers)
+        if self.reader is not None:
+            q = q + self.reader(turns, speakers)
+        return torch.cat([q, self.config.cosine_weight * has_text.unsqueeze(-1) * (text @ self.axes.T)], dim=-1)
 
     @torch.no_grad()
-    def start_from_text(self, embeddings: Tensor, scale: float) -> None:
-        """Let training begin near `scale` times the cosine of the conversation's and the movie's text: both maps are the H principal axes of
-        `embeddings` (n, E). Does nothing where one of the texts is switched off or H is greater than n or E.
-        """
-        if self.project is None or self.text is None or self.config.hidden > min(embeddings.shape) or not scale:
-            return
-        axes = torch.linalg.svd(embeddings.float() - embeddings.float().mean(dim=0), full_matrices=False).Vh[: self.config.hidden]
-        self.project.weight.copy_(axes)  # (H, E)
-        together = self.text[1]
-        assert isinstance(together, nn.Linear)
-        together.weight.copy_(scale * axes)
+    def take_axes(self, embeddings: Tensor) -> None:
+        """Lay the axes for the cosine along the principal axes of some movies' `embeddings` (n, E); what n or E cannot fill stays zero."""
+        floats = embeddings.float()
+        found = torch.linalg.svd(floats - floats.mean(dim=0), full_matrices=False).Vh[: len(self.axes)]
+        self.axes[: len(found)] = found

@@ -42,7 +42,7 @@ TRAINING_SETTINGS = {
     "negatives",
 }
 TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
-SHAPE_SETTINGS = {"hidden", "blocks", "dropout", "use_text", "use_item_text", "heads", "neighbours"}
+SHAPE_SETTINGS = {"hidden", "blocks", "dropout", "use_text", "use_item_text", "heads", "cosine_weight", "neighbours"}
 COOCCURRENCE_WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
 
 
@@ -114,8 +114,10 @@ def pretrain(
     """
     taught = cases.filter(pl.col("split") == "train")
     judged = cases.filter(pl.col("split") == "validation")
-    training = settings.model_dump(include={*TRAINING_SETTINGS, "text_start"})
-    shape = settings.model_dump(include=SHAPE_SETTINGS) | {"turns": settings.context_turns if settings.use_turns else 0}
+    training = settings.model_dump(include=TRAINING_SETTINGS)
+    shape = settings.model_dump(include=SHAPE_SETTINGS)
+    shape["turns"] = settings.context_turns if settings.use_turns else 0
+    shape["axes"] = settings.axes if settings.cosine_weight else 0
     fingerprint = digest(CODE, PRETRAINED, training, shape, content_hash(taught), content_hash(judged), content_hash(mentions))
     if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
@@ -133,7 +135,7 @@ def pretrain(
     torch.manual_seed(settings.seed)
     network = NetworkConfig(len(catalogue.movie_ids), len(known), catalogue.embeddings.shape[1], **shape)
     retriever = Retriever(network)
-    retriever.start_from_text(torch.from_numpy(catalogue.embeddings[catalogue.rows(known)]), settings.text_start)
+    retriever.take_axes(torch.from_numpy(catalogue.embeddings[catalogue.rows(known)]))
     if settings.neighbours:
         number = {movie_id: place for place, movie_id in enumerate(known)}
         members = [[number[movie_id] for movie_id in movie_ids if movie_id in number] for movie_ids in sets]
@@ -187,6 +189,11 @@ def supervised_round(
         raise RarError(f"{dataset}: no training case has a target in the corpus; check the mentions' links")
     config = training_config(settings, epochs=settings.epochs, learning_rate=settings.tuning_learning_rate)
     places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
+    if retriever.config.neighbours:  # so that the epochs are judged as the version will serve
+        window = {"turns": settings.context_turns, "max_history": settings.max_history}
+        fit_cooccurrence_weight(
+            retriever, catalogue, before.known, build_queries(judged, catalogue, encode, **window), judged, log
+        )
     fitted = _fit(retriever, before.known, taught, judged, catalogue, encode, config, settings, places, log)
     if retriever.config.neighbours:
         fit_cooccurrence_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)

@@ -163,7 +163,7 @@ def test_an_empty_history_gives_the_learned_start() -> None:
     query = retriever.query(
         torch.randn(1, 1, 8), torch.zeros(1, 1, dtype=torch.bool), torch.randn(1, 16), torch.zeros(1), *silence
     )
-    torch.testing.assert_close(query[0], retriever.start)
+    torch.testing.assert_close(query[0, :8], retriever.start)
 
 
 def test_a_movie_that_training_does_not_know_is_its_text_alone() -> None:
@@ -171,8 +171,8 @@ def test_a_movie_that_training_does_not_know_is_its_text_alone() -> None:
     items = torch.randn(2, 16)
     vectors = retriever.vectors(items, torch.tensor([-1, 3]))
     assert retriever.project is not None
-    torch.testing.assert_close(vectors[0], retriever.project(items)[0])
-    torch.testing.assert_close(vectors[1], retriever.project(items)[1] + retriever.residual[3])
+    torch.testing.assert_close(vectors[0, :8], retriever.project(items)[0])
+    torch.testing.assert_close(vectors[1, :8], retriever.project(items)[1] + retriever.residual[3])
 
 
 def test_who_spoke_last_and_what_was_said_reaches_the_query_and_padding_does_not() -> None:
@@ -187,24 +187,18 @@ def test_who_spoke_last_and_what_was_said_reaches_the_query_and_padding_does_not
     assert not reader(turns, torch.zeros(1, 6, dtype=torch.long)).any()
 
 
-def test_training_can_start_at_the_cosine_of_the_texts() -> None:
-    """With as many axes as the texts have, the score of a movie is then the scaled product of the texts, up to what is equal for all movies."""
+def test_the_score_holds_the_cosine_of_the_texts_from_the_start() -> None:
     torch.manual_seed(0)
-    config = NetworkConfig(items=40, known=40, text_width=8, hidden=8, dropout=0.0, turns=0)
-    retriever = Retriever(config).eval()
-    movies, words = torch.randn(40, 8), torch.randn(5, 8)
-    retriever.start_from_text(movies, 4.0)
-    nobody = torch.full((40,), -1)
-    asked = (
-        torch.randn(5, 1, 8),
-        torch.zeros(5, 1, dtype=torch.bool),
-        words,
-        torch.ones(5),
-        torch.zeros(5, 0, 8),
-        torch.zeros(5, 0).long(),
+    retriever = Retriever(NetworkConfig(items=40, known=40, text_width=8, hidden=4, axes=8, dropout=0.0)).eval()
+    movies, words = torch.randn(40, 8), torch.randn(2, 8)
+    retriever.take_axes(movies)
+    past, silence = (
+        (torch.zeros(2, 1, 12), torch.zeros(2, 1, dtype=torch.bool)),
+        (torch.zeros(2, 6, 8), torch.zeros(2, 6).long()),
     )
     with torch.no_grad():
-        retriever.start.zero_()
-        retriever.text[1].bias.zero_()
-        scores = retriever.query(*asked) @ retriever.vectors(movies, nobody).T
-    torch.testing.assert_close(scores, 4 * words @ movies.T, rtol=1e-4, atol=1e-4)
+        queries = retriever.query(*past, words, torch.tensor([1.0, 0.0]), *silence)
+        vectors = retriever.vectors(movies, torch.full((40,), -1))
+    # all eight axes turn the texts without changing their products; a query without text asks nothing of them
+    torch.testing.assert_close(queries[0, 4:] @ vectors[:, 4:].T, 4 * words[0] @ movies.T, rtol=1e-4, atol=1e-4)
+    assert not queries[1, 4:].any()
