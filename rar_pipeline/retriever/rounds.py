@@ -277,7 +277,7 @@ def fit_cooccurrence_weight(
     cases: pl.DataFrame,
     log: Callable[[str], None],
 ) -> None:
-    """Give a retriever's co-occurrence feature the weight that is best on validation (N@10).
+    """Give a retriever's co-occurrence feature the weight that is best on validation (R@20, as for epochs: candidates are what is asked of it).
 
     On the dialogues that it was made of it looks better than it is, so training leaves it out.
     """
@@ -290,11 +290,11 @@ def fit_cooccurrence_weight(
     found = {
         weight: ranking_quality(search(index, validation, 20, weight)[0], cases, catalogue) for weight in COOCCURRENCE_WEIGHTS
     }
-    best = max(COOCCURRENCE_WEIGHTS, key=lambda weight: (found[weight]["ndcg_10"], -weight))
+    best = max(COOCCURRENCE_WEIGHTS, key=lambda weight: (found[weight]["recall_20"], -weight))
     retriever.cooccurrence_weight = torch.tensor(best)
     log(
-        "co-occurrence weight: validation N@10 "
-        + ", ".join(f"{w:g}: {found[w]['ndcg_10']:.4f}" for w in COOCCURRENCE_WEIGHTS)
+        "co-occurrence weight: validation R@20 "
+        + ", ".join(f"{w:g}: {found[w]['recall_20']:.4f}" for w in COOCCURRENCE_WEIGHTS)
         + f"; kept {best:g}"
     )
 
