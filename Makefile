@@ -38,7 +38,7 @@ evaluate: setup ## the champion on test files that were never in the lake: DATAS
 	@$(BIN)/python -m rar_pipeline.evaluate --dataset "$(DATASET)" --test "$(TEST)" $(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(ANSWERS),--answers "$(ANSWERS)") $(if $(LLM),--llm)
 
 bench: setup ## speed and memory beside named peers, where ../shared or FILES= holds the publishers' files
-	@for name in corpus linker merge_quality; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+	@for name in corpus linker merge_quality search retriever_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done
 
 lock: setup ## requirements.lock anew from pyproject.toml (needs pip-tools)
 	$(BIN)/pip-compile -q --strip-extras --extra dev --generate-hashes --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
