@@ -17,6 +17,7 @@ import duckdb
 import polars as pl
 import pytest
 
+from benchmarks import retriever_quality
 from rar_pipeline.definitions import build_defs
 from rar_pipeline.errors import RarError
 from rar_pipeline.evaluate import evaluate
@@ -281,6 +282,26 @@ def test_nothing_half_written_is_left(chain: Chain) -> None:
 
 
 # bad input
+
+
+def test_the_retriever_is_held_against_what_needs_no_network(
+    chain: Chain, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("encoder", "hidden", "epochs", "pretraining_epochs"):
+        monkeypatch.setenv(f"RAR_{name}".upper(), str(getattr(chain.settings, name)))
+    lake = ["--lake", str(chain.lake.root), "--dataset", DATASET]
+    assert retriever_quality.main([*lake, "--split", "test", "--json"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines() if line.startswith("{")]
+    found = {row["system"]: row["value"] for row in rows if (row["protocol"], row["metric"]) == ("fresh_turns", "R@10")}
+    assert set(found) == {"popularity", "ease", "linear blend", "round_0"}
+    shown = chain.lake.read(METRICS, DATASET).filter(
+        (pl.col("split") == "test") & (pl.col("protocol") == "fresh_turns") & (pl.col("metric") == "R@10")
+    )
+    for system in ("popularity", "ease", "round_0"):
+        of = shown.filter(pl.col("system") == system)
+        assert found[system] == pytest.approx(of["value"].sum() / of["weight"].sum()), "as the pipeline's own evaluation"
+    assert retriever_quality.main([*lake, "--only", "--set", "use_turns=false", "--set", "neighbours=0"]) == 0
+    assert "round_0 use_turns=false neighbours=0" in capsys.readouterr().out
 
 
 @pytest.fixture
