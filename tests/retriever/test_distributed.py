@@ -214,7 +214,8 @@ def test_a_mistake_of_the_user_is_told_in_one_line_by_the_asset(world: World, tm
 @pytest.mark.slow  # three starts of two processes
 def test_a_training_that_was_killed_is_told_in_one_line_and_goes_on_where_it_was(world: World, tmp_path: Path) -> None:
     whole, broken = (
-        place(world, tmp_path / name, devices=2, batch=8, dropout=0.3, pretraining_epochs=8) for name in ("whole", "broken")
+        place(world, tmp_path / name, devices=2, batch=8, dropout=0.3, pretraining_epochs=8, patience=8)
+        for name in ("whole", "broken")
     )
     assert materialise(whole).success
 
