@@ -40,7 +40,8 @@ def test_rows_hold_together(clock: str) -> None:
         assert row["ours"] > 0
         assert "700 vectors of 8 numbers, 1 thread(s)" in row["work"]
         if row["peer"]:
-            assert row["ratio"] == pytest.approx(row["ours"] / row["peer"], rel=0.05)
+            shown = 0.0005 / min(row["ours"], row["peer"])  # what rounding to a microsecond can hide of so small a time
+            assert row["ratio"] == pytest.approx(row["ours"] / row["peer"], rel=0.01 + 2 * shown)
         else:
             assert "faiss" in row["name"]  # the only peer that may not be installed
     assert all("lists are identical" in row["work"] for row in rows if row["name"].startswith("reference"))
