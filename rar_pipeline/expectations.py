@@ -13,8 +13,9 @@ from rar_pipeline.rules import Expectation, chosen, filled, matches, none, one_o
 from rar_pipeline.tables import DATASETS, EMBEDDING_WIDTH, MOVIES, SPLITS, Table
 
 DUPLICATES_ALLOWED = 0.007  # share of movies that may likely be repeats of another
-# a round without a pair keeps its retriever; an optional source may be missing; sources may agree
-MAY_BE_EMPTY = {"preferences", "source_movies", "conflicts"}
+# no validation case may have its target among the candidates; the check of the judge may stop the collection; a round without a pair keeps its
+# retriever; an optional source may be missing; sources may agree
+MAY_BE_EMPTY = {"judge_check", "feedback", "preferences", "source_movies", "conflicts"}
 
 __all__ = ["DUPLICATES_ALLOWED", "SUITES", "Expectation", "expectations"]
 
@@ -195,6 +196,21 @@ SUITES: dict[str, tuple[Expectation, ...]] = {
         _repeats("targets"),
         none("targets_seen_before", _shared("targets", "history")),
         none("disliked_that_are_no_targets", pl.col("disliked").list.set_difference("targets").list.len()),
+    ),
+    "judge_check": (
+        *_DATASET,
+        *chosen("shown", ("retriever", "shuffled")),
+        *chosen("status", ("answered", "failed", "unparsed")),
+        one_of("mode", ("generate", "label", "likelihood")),
+        within("n_candidates", 1, of=pl.col("candidates").list.len()),
+        _repeats("candidates"),
+        _repeats("ranking"),
+        none("candidates_without_a_score", (pl.col("candidates").list.len() != pl.col("scores").list.len()).cast(pl.Int64)),
+        within("targets_proposed", 1, of=_shared("candidates", "targets"), says="a target is among the candidates"),
+        *(within(name, 0, 1) for name in ("retriever", "chance", "judge", "weight", "fused")),
+        within("prompt_tokens", 0),
+        within("answer_tokens", 0),
+        within("seconds", 0),
     ),
     "feedback": (
         *chosen("status", ("answered", "skipped", "failed", "unparsed")),

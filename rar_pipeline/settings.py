@@ -126,6 +126,14 @@ class Settings(BaseSettings):
     preference_learning_rate: float = Field(5e-5, gt=0, description="AdamW learning rate of a preference round")
     preference_batch: int = Field(16, ge=1, description="pairs in one step of a preference round")
     preference_epochs: int = Field(2, ge=1, description="epochs of a preference round")
+    judge_check_cases: int | None = Field(
+        None, ge=1, description="validation cases on which the judge is checked before it teaches; overrides the preset"
+    )
+    force_feedback: bool | None = Field(
+        None,
+        description="collect feedback although the judge's order does not beat the retriever's; not set: on the sample world only, "
+        "which is there to show the machinery",
+    )
 
     # language model
     llm_base_url: str = Field("", description="OpenAI-compatible endpoint; empty: the embedded model on loopback")
@@ -162,6 +170,16 @@ class Settings(BaseSettings):
     def cases_to_judge(self) -> int:
         """Cases of one split of one data set that are put to the LLM."""
         return self.judged_cases or self._bound(sample=8, small=40, full=1000)
+
+    @property
+    def cases_to_check(self) -> int:
+        """Validation cases of one data set on which the judge is checked before it teaches."""
+        return self.judge_check_cases or self._bound(sample=6, small=60, full=500)
+
+    @property
+    def feedback_is_forced(self) -> bool:
+        """Whether feedback is collected even from a judge that the check advises against."""
+        return self.world == "sample" if self.force_feedback is None else self.force_feedback
 
     def _bound(self, *, sample: int, small: int, full: int) -> int:
         """`small` is smaller still on the sample world, so that a first run takes minutes."""

@@ -277,6 +277,42 @@ CASES = Table(
     key=("case_id",),
 )
 
+JUDGE_CHECK = Table(
+    "preference",
+    "judge_check",
+    "What the judge made of round 0's candidates on validation cases, before it is asked to teach.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("case_id", STR, "Validation case with a target among the retriever's candidates"),
+        Column("dialogue_id", STR, "Conversation: the unit of the bootstrap"),
+        Column("shown", STR, "Order in which the candidates stood in the prompt: retriever or shuffled"),
+        Column("candidates", STRS, "movie_ids in the order in which they were shown"),
+        Column("scores", pl.List(FLOAT), "The retriever's scores of `candidates`, logits"),
+        Column("targets", STRS, "movie_ids of the case's targets"),
+        Column("status", STR, "answered, failed or unparsed"),
+        Column("mode", STR, "generate, label or likelihood"),
+        Column("model", STR, "Model that answered"),
+        Column("prompt_hash", STR, "Hash of the prompts of this question"),
+        Column("raw_answer", STR, "The model's answer as it came, or why it failed"),
+        Column("ranking", STRS, "movie_ids as the model ranked them"),
+        Column("retriever", FLOAT, "NDCG@10 of the retriever's order"),
+        Column("chance", FLOAT, "NDCG@10 to be expected of a random order"),
+        Column(
+            "judge",
+            FLOAT,
+            "NDCG@10 of the judge's order, what it left out behind in the retriever's; null where it did not answer",
+        ),
+        Column(
+            "weight", FLOAT, "Weight of the judge in `fused`, fitted on other conversations; null where the order was shuffled"
+        ),
+        Column("fused", FLOAT, "NDCG@10 of the judge's order fused with the retriever's scores"),
+        Column("prompt_tokens", INT, "Tokens sent"),
+        Column("answer_tokens", INT, "Tokens received"),
+        Column("seconds", FLOAT, "Wall-clock seconds of the call; of the first call where the answer was cached"),
+    ),
+    key=("case_id", "shown"),
+)
+
 FEEDBACK = Table(
     "preference",
     "feedback",
@@ -385,6 +421,7 @@ TABLES = (
     DIALOGUES,
     MENTIONS,
     CASES,
+    JUDGE_CHECK,
     FEEDBACK,
     PREFERENCES,
     RECOMMENDATIONS,

@@ -82,6 +82,11 @@ SOUND = {
         {**TALK, "case_id": "7:3", "turn": 3, "origin": "dialogue", "history": [], "unlinked_targets": 1}
         | {"targets": [], "disliked": [], "context": "Seeker: hi"},
     ],
+    tables.JUDGE_CHECK: [
+        {"dataset": "redial", "case_id": "7:1", "shown": shown, "status": status, "mode": "label", "candidates": ["tt1", "tt2"]}
+        | {"scores": [2.0, 1.5], "targets": ["tt2"], "ranking": ["tt2"], "retriever": 0.63, "chance": 0.8, "judge": 1.0}
+        for shown, status in (("retriever", "answered"), ("shuffled", "failed"))
+    ],
     tables.FEEDBACK: [
         {"case_id": "7:1", "set_id": 0, "candidates": ["tt1", "tt2"], "status": "answered", "mode": "label", "reward": 0.5}
         | {"ranking": ["tt2", "tt1"]},
@@ -230,6 +235,17 @@ BROKEN = [
         {"no targets seen before", "no disliked that are no targets", "a case asks for at least one movie"},
     ),
     (tables.CASES, {"targets": pl.concat_list("targets", "targets")}, {"no repeats in targets"}),
+    (
+        tables.JUDGE_CHECK,
+        {"targets": pl.lit(["tt3"]), "scores": pl.lit([1.0]), "shown": pl.lit("sorted"), "fused": pl.lit(1.2)},
+        {
+            "a target is among the candidates",
+            "no candidates without a score",
+            "shown is one of retriever, shuffled",
+            "fused is at least 0 and at most 1",
+            "(case_id, shown) is unique",
+        },
+    ),
     (
         tables.FEEDBACK,
         {"status": pl.lit("failed"), "reward": pl.lit(1.5), "candidates": pl.lit(["tt1", "tt1"])},
