@@ -88,6 +88,10 @@ class Settings(BaseSettings):
     neighbours: int = Field(
         100, ge=0, description="co-occurring movies kept a movie as a feature of the score; 0: none, LRURec as published"
     )
+    newcomers: int = Field(
+        10, ge=0, description="movies without a residual that most resemble a movie of the history and are put forward; 0: none"
+    )
+    newcomer_votes: int = Field(1000, ge=0, description="IMDb votes that a movie needs to be put forward so")
     batch: int = Field(128, ge=1, description="examples that one device takes in one training step")
     learning_rate: float = Field(
         1e-3, gt=0, description="AdamW learning rate over all data sets; not scaled with the number of devices"

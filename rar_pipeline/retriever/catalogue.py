@@ -11,7 +11,7 @@ import polars as pl
 from rar_pipeline.errors import RarError
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)  # the same only as itself, so that what is found of it can be kept
 class Catalogue:
     """N movies: `movie_ids` sorted; `embeddings` (N, E) float16; `facts` (N, 3) float32: log10 votes, has a plot, decades before 2020."""
 

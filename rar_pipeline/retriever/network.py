@@ -39,6 +39,8 @@ class NetworkConfig:
     axes: int = 128  # A: principal axes of the texts in which their cosine is taken; 0: none
     cosine_weight: float = 4.0  # what the score adds of it
     neighbours: int = 100  # strongest co-occurrences kept a known movie
+    newcomers: int = 10  # most alike movies without a residual that are put forward a known movie; 0: none
+    newcomer_votes: int = 1000  # IMDb votes that such a movie needs
 
     def as_dict(self) -> dict[str, object]:
         """The configuration as plain JSON values."""
@@ -164,13 +166,14 @@ class TurnReader(nn.Module):
 class Retriever(nn.Module):
     """Scores every movie of the corpus for a history and a conversation.
 
-    s(j) = (LRU(x) + V t + attention(turns)) . z_j + c * cosine(t, e_j) + bias_j + a * sum over x of cooccurrence(x_i, j), with z_j = W e_j + r_j.
+    s(j) = (LRU(x) + V t + attention(turns)) . z_j + c * cosine(t, e_j) + bias_j + a * sum over x of cooccurrence(x_i, j) + n * newcomer(x, j),
+    with z_j = W e_j + r_j.
 
     Movies that training names at least twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and
     their facts alone, so that a movie added yesterday can be retrieved at once. c is a setting: training learns what is to be added to a search by
-    text. The weight a of the co-occurrence feature is fitted apart (rounds.py). Item vectors are (z_j, P e_j) and queries (q, c P t), with P the
-    principal axes of the embeddings, so that one product gives all but bias and co-occurrence. Embeddings `items` (N, E) and `facts` (N, F) are
-    handed in: they belong to the corpus.
+    text. The weights a and n, of co-occurrence and of newcomers (newcomers.py), are fitted apart (rounds.py). Item vectors are (z_j, P e_j) and
+    queries (q, c P t), with P the principal axes of the embeddings, so that one product gives all but the bias and those two. Embeddings `items`
+    (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
     """
 
     FACTS = 3  # F: log votes, has a plot, age of the movie
@@ -202,6 +205,8 @@ class Retriever(nn.Module):
             "cooccurrence_columns", torch.zeros(config.known, kept, dtype=torch.int32)
         )  # numbers of known movies
         self.register_buffer("cooccurrence_values", torch.zeros(config.known, kept))
+        self.newcomer_weight: Tensor
+        self.register_buffer("newcomer_weight", torch.zeros(()))
 
     def vectors(self, items: Tensor, known: Tensor) -> Tensor:
         """Item vectors: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H + A)."""

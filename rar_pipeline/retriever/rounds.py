@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from rar_pipeline.retriever.training import TrainingConfig
 
 PRETRAINED = "pretrained"
-CODE = "2"  # raised when the same inputs would train another retriever
+CODE = "3"  # raised when the same inputs would train another retriever
 TRAINING_SETTINGS = {
     "seed",
     "batch",
@@ -42,8 +42,20 @@ TRAINING_SETTINGS = {
     "negatives",
 }
 TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
-SHAPE_SETTINGS = {"hidden", "blocks", "dropout", "use_text", "use_item_text", "heads", "cosine_weight", "neighbours"}
+SHAPE_SETTINGS = {
+    "hidden",
+    "blocks",
+    "dropout",
+    "use_text",
+    "use_item_text",
+    "heads",
+    "cosine_weight",
+    "neighbours",
+    "newcomers",
+    "newcomer_votes",
+}
 COOCCURRENCE_WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
+NEWCOMER_WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 
 
 def pick_device(setting: str) -> str:
@@ -197,6 +209,8 @@ def supervised_round(
     fitted = _fit(retriever, before.known, taught, judged, catalogue, encode, config, settings, places, log)
     if retriever.config.neighbours:
         fit_cooccurrence_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
+    if retriever.config.newcomers:
+        fit_newcomer_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
     version = Version(
         "round_0",
         dataset,
@@ -210,6 +224,7 @@ def supervised_round(
             **validate(fitted.retriever, catalogue, before.known, fitted.validation, judged),
             "known_movies": len(before.known),
             "cooccurrence_weight": float(fitted.retriever.cooccurrence_weight),
+            "newcomer_weight": float(fitted.retriever.newcomer_weight),
         },
         fitted.curve,
     )
@@ -283,20 +298,49 @@ def fit_cooccurrence_weight(
     """
     import torch
 
+    found = _recall_by_weight(retriever, catalogue, known, validation, cases, "cooccurrence_weight", COOCCURRENCE_WEIGHTS)
+    best = max(found, key=lambda weight: (found[weight], -weight))
+    retriever.cooccurrence_weight = torch.tensor(best)
+    log(f"co-occurrence weight: validation R@20 {_listed(found)}; kept {best:g}")
+
+
+def fit_newcomer_weight(
+    retriever: Retriever,
+    catalogue: Catalogue,
+    known: list[str],
+    validation: Queries,
+    cases: pl.DataFrame,
+    log: Callable[[str], None],
+) -> None:
+    """Give a retriever's newcomers the weight that is best on validation (R@20); of equal ones the largest, which shows most of the corpus."""
+    import torch
+
+    found = _recall_by_weight(retriever, catalogue, known, validation, cases, "newcomer_weight", NEWCOMER_WEIGHTS)
+    best = max(found, key=lambda weight: (found[weight], weight))
+    retriever.newcomer_weight = torch.tensor(best)
+    log(f"newcomer weight: validation R@20 {_listed(found)}; kept {best:g}")
+
+
+def _recall_by_weight(
+    retriever: Retriever,
+    catalogue: Catalogue,
+    known: list[str],
+    validation: Queries,
+    cases: pl.DataFrame,
+    name: Literal["cooccurrence_weight", "newcomer_weight"],
+    weights: tuple[float, ...],
+) -> dict[float, float]:
+    """Validation R@20 under every weight of a feature."""
     from rar_pipeline.retriever.ranking_quality import ranking_quality
     from rar_pipeline.retriever.search import build_index, search
 
     index = build_index(retriever, catalogue, known)
-    found = {
-        weight: ranking_quality(search(index, validation, 20, weight)[0], cases, catalogue) for weight in COOCCURRENCE_WEIGHTS
-    }
-    best = max(COOCCURRENCE_WEIGHTS, key=lambda weight: (found[weight]["recall_20"], -weight))
-    retriever.cooccurrence_weight = torch.tensor(best)
-    log(
-        "co-occurrence weight: validation R@20 "
-        + ", ".join(f"{w:g}: {found[w]['recall_20']:.4f}" for w in COOCCURRENCE_WEIGHTS)
-        + f"; kept {best:g}"
-    )
+    lists = {weight: search(index, validation, 20, **{name: weight})[0] for weight in weights}
+    return {weight: ranking_quality(found, cases, catalogue)["recall_20"] for weight, found in lists.items()}
+
+
+def _listed(recall: dict[float, float]) -> str:
+    return ", ".join(f"{weight:g}: {value:.4f}" for weight, value in recall.items())
 
 
 def validate(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
+from rar_pipeline.retriever.newcomers import Newcomers, find_newcomers
 
 if TYPE_CHECKING:
     import torch
@@ -24,12 +25,14 @@ ROWS = 256  # queries at once
 class Index:
     """A retriever laid out for search over one catalogue: item vectors (N, H), `known` (N,) residual number or -1, and what is searched.
 
-    Where only some movies may be found, `allowed` are their catalogue rows, ascending, and `flat` holds these alone.
+    Where only some movies may be found, `allowed` are their catalogue rows, ascending, and `flat` holds these alone. `biases` (N,) are of all.
     """
 
     retriever: Retriever
     vectors: torch.Tensor
+    biases: torch.Tensor
     known: torch.Tensor
+    newcomers: Newcomers
     flat: FlatIndex
     allowed: np.ndarray | None = None
 
@@ -60,12 +63,13 @@ def build_index(retriever: Retriever, catalogue: Catalogue, known: list[str], al
             parts.append(retriever.vectors(items, numbers[start : start + 65536]))
         biases = retriever.biases(torch.from_numpy(catalogue.facts).to(device), numbers)
     vectors = torch.cat(parts)
+    alike = find_newcomers(catalogue, tuple(known), retriever.config.newcomers, retriever.config.newcomer_votes)
     if allowed is None:
-        return Index(retriever, vectors, numbers, FlatIndex(vectors, biases, rows))
+        return Index(retriever, vectors, biases, numbers, alike, FlatIndex(vectors, biases, rows))
     chosen = np.unique(np.asarray(allowed, np.int64))
     place = torch.full((len(numbers) + 1,), -1, dtype=torch.long, device=device)  # the last entry answers to row -1
     place[torch.from_numpy(chosen)] = torch.arange(len(chosen), device=device)
-    return Index(retriever, vectors, numbers, FlatIndex(vectors[chosen], biases[chosen], place[rows]), chosen)
+    return Index(retriever, vectors, biases, numbers, alike, FlatIndex(vectors[chosen], biases[chosen], place[rows]), chosen)
 
 
 def cooccurrence(retriever: Retriever, histories: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -81,19 +85,24 @@ def cooccurrence(retriever: Retriever, histories: Sequence[Sequence[int]]) -> to
     return sums
 
 
-def search(index: Index, queries: Queries, k: int, cooccurrence_weight: float | None = None) -> tuple[np.ndarray, np.ndarray]:
+def search(
+    index: Index, queries: Queries, k: int, cooccurrence_weight: float | None = None, newcomer_weight: float | None = None
+) -> tuple[np.ndarray, np.ndarray]:
     """Catalogue rows (n, k) int64 and scores (n, k) float32 of the k best movies of every query, best first.
 
-    Where fewer than k are left, a list ends in row -1, score -inf. `cooccurrence_weight` takes the place of the retriever's own.
+    Where fewer than k are left, a list ends in row -1, score -inf. The weights take the place of the
+    retriever's own.
     """
     import torch
 
     retriever, device = index.retriever, index.vectors.device
     retriever.eval()
     weight = float(retriever.cooccurrence_weight) if cooccurrence_weight is None else cooccurrence_weight
+    forward = float(retriever.newcomer_weight) if newcomer_weight is None else newcomer_weight
     k = min(k, len(index.flat))
     place = None if index.allowed is None else {row: number for number, row in enumerate(index.allowed.tolist())}
     found_rows, found_scores = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
+    catalogue_rows = None if index.allowed is None else torch.from_numpy(np.append(index.allowed, -1)).to(device)
     for start in range(0, len(queries), ROWS):
         rows = list(range(start, min(start + ROWS, len(queries))))
         history, *rest = (part.to(device) for part in queries.batch(rows))
@@ -104,7 +113,41 @@ def search(index: Index, queries: Queries, k: int, cooccurrence_weight: float | 
         if place is not None:
             seen = [tuple(place[movie] for movie in movies if movie in place) for movies in seen]
         top_rows, top_scores = index.flat.top(asked, k, seen, extra)
+        if catalogue_rows is not None:
+            top_rows = catalogue_rows[top_rows]
+        if forward:
+            _put_forward(index, asked, [queries.histories[row] for row in rows], forward, place, top_rows, top_scores)
         found_rows[rows], found_scores[rows] = top_rows.cpu().numpy(), top_scores.cpu().numpy()
-    if index.allowed is not None:
-        found_rows = np.where(found_rows < 0, -1, index.allowed[found_rows])
     return found_rows, found_scores
+
+
+def _put_forward(
+    index: Index,
+    asked: torch.Tensor,
+    histories: Sequence[Sequence[int]],
+    weight: float,
+    allowed: Container[int] | None,
+    found: torch.Tensor,
+    scores: torch.Tensor,
+) -> None:
+    """Add to the newcomers' scores and put them into the lists `found`, `scores` (b, k) where they belong: since scores only rise, none is missed."""
+    import torch
+
+    from rar_pipeline.retriever.topk import best_pairs, score_pairs
+
+    pairs = [
+        (query, row, weight * likeness)
+        for query, history in enumerate(histories)
+        for row, likeness in index.newcomers.alike(index.known[list(history)].tolist()).items()
+        if row not in history and (allowed is None or row in allowed)
+    ]
+    if not pairs:
+        return
+    device = found.device
+    query, row, added = (torch.tensor(part, device=device) for part in zip(*pairs, strict=True))
+    values = score_pairs(index.vectors, index.biases.double(), asked.double(), query, row, added.double())
+    owner, place = (found >= 0).nonzero(as_tuple=True)
+    there, count = found[owner, place], len(index.known)
+    other = ~torch.isin(owner * count + there, query * count + row)
+    others, before = (owner[other], there[other]), scores[owner, place][other]
+    best_pairs(torch.cat([others[0], query]), torch.cat([others[1], row]), torch.cat([before, values]), found, scores)
