@@ -33,7 +33,7 @@ from rar_pipeline.retriever.rounds import pretrain, supervised_round
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, RECOMMENDATIONS
+from rar_pipeline.tables import CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, RATING_SEQUENCES, RECOMMENDATIONS
 
 LENGTH = 50
 RIDGE = 5.0
@@ -53,6 +53,7 @@ class Data:
     all_cases: pl.DataFrame
     all_mentions: pl.DataFrame
     catalogue: Catalogue
+    ratings: pl.DataFrame | None
 
 
 def read(lake: Lake, dataset: str, voted: int | None) -> Data:
@@ -66,7 +67,8 @@ def read(lake: Lake, dataset: str, voted: int | None) -> Data:
         kept = pl.col("movie_id").is_in(pl.concat([named, most]).unique().implode())
         movies, embeddings = movies.filter(kept), embeddings.filter(kept)
     own = pl.col("dataset") == dataset
-    return Data(dataset, cases.filter(own), mentions.filter(own), cases, mentions, build_catalogue(movies, embeddings))
+    ratings = lake.read(RATING_SEQUENCES) if lake.file(RATING_SEQUENCES).is_file() else None
+    return Data(dataset, cases.filter(own), mentions.filter(own), cases, mentions, build_catalogue(movies, embeddings), ratings)
 
 
 def blend(data: Data, judged: pl.DataFrame, encode: Callable[[Sequence[str]], np.ndarray], turns: int) -> pl.DataFrame:
@@ -183,7 +185,7 @@ def compare(chosen: argparse.Namespace, dataset: str) -> None:
         with TemporaryDirectory(prefix="rar-quality-") as scratch:
             place = Path(scratch)
             made_of = data.catalogue, encode, settings, lambda line: print(line, file=sys.stderr, flush=True)
-            pretrain(place / "pretrained", place / "attempts", data.all_cases, data.all_mentions, *made_of)
+            pretrain(place / "pretrained", place / "attempts", data.all_cases, data.all_mentions, *made_of, ratings=data.ratings)
             supervised_round(place / "version", place / "attempts", dataset, data.cases, place / "pretrained", *made_of)
             frames.append(retrieved(data, judged, place / "version", encode, turns, label))
     else:

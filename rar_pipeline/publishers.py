@@ -128,6 +128,14 @@ _PUBLISHERS = (
         unpolled="no publisher to poll: name a mirror",
     ),
     Publisher(
+        "sequences",
+        "MovieLens 1M as sequences",
+        _files("ml-1m.tsv", required=False),  # user, tab, MovieLens ids in time order
+        "research use with citation, commercial use only with permission; https://files.grouplens.org/datasets/movielens/ml-1m-README.txt",
+        "F. Maxwell Harper and Joseph A. Konstan. 2015. The MovieLens Datasets: History and Context. ACM TiiS 5, 4: 19:1-19:19.",
+        unpolled="no file of this layout to poll: name a mirror",
+    ),
+    Publisher(
         "redial",
         "ReDial",
         _files(

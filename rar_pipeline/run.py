@@ -33,7 +33,7 @@ def steps(datasets: Sequence[str]) -> list[list[str]]:
     return [
         ["--select", "group:sources or group:corpus"],
         *(["--select", "group:conversations", "--partition", dataset] for dataset in datasets),
-        ["--select", 'key:"pretrained/retriever"'],
+        ["--select", 'key:"rating_sequences" or key:"pretrained/retriever"'],
         *(["--select", per_dataset, "--partition", dataset] for dataset in datasets),
         ["--select", 'key:"leaderboard" or key:"report" or key:"database"'],
     ]

@@ -103,6 +103,11 @@ class Settings(BaseSettings):
         "lets it reach: with them choose few epochs and a patience as large",
     )
     pretraining_epochs: int = Field(12, ge=1, description="most epochs over all data sets; early stopping ends them sooner")
+    rating_epochs: int = Field(
+        0,
+        ge=0,
+        description="epochs over rating sequences before all else, where the sources have some; 0: they are not learned from",
+    )
     epochs: int = Field(12, ge=1, description="most epochs over the data set's own dialogues; early stopping ends them sooner")
     tuning_learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate over the data set's own dialogues")
     patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")

@@ -234,6 +234,18 @@ DIALOGUES = Table(
     key=("dialogue_id", "turn"),
 )
 
+RATING_SEQUENCES = Table(
+    "retriever",
+    "rating_sequences",
+    "Movies that people rated, in the order of time: further supervision for the recurrence.",
+    (
+        Column("user", INT, "Number of a user, from 0 in the order of the file"),
+        Column("position", INT, "Order of the user's ratings, from 0; gaps where a movie is not in the corpus"),
+        Column("movie_id", STR, "Movie of the corpus"),
+    ),
+    key=("user", "position"),
+)
+
 MENTIONS = Table(
     "conversations",
     "mentions",

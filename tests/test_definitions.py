@@ -32,6 +32,7 @@ sources        raw/movielens
 sources        raw/omdb <- raw/imdb
 sources        raw/reddit
 sources        raw/redial
+sources        raw/sequences
 sources        raw/streaming
 sources        raw/tmdb
 sources        raw/wikidata
@@ -50,7 +51,8 @@ corpus         item_embeddings <- movies
 conversations  dialogues <- raw/inspired raw/reddit raw/redial
 conversations  mentions <- dialogues title_index
 conversations  cases <- dialogues mentions
-retriever      pretrained/retriever <- cases item_embeddings mentions
+retriever      rating_sequences <- movies raw/sequences
+retriever      pretrained/retriever <- cases item_embeddings mentions rating_sequences
 retriever      round_0/retriever <- cases pretrained/retriever
 evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations

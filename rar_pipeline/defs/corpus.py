@@ -23,6 +23,7 @@ MOVIE_PUBLISHERS = ("imdb", "movielens", "wikipedia", "wikidata", "tmdb", "omdb"
 ASKED_BY_IDS_OF = {"wikipedia": ("wikidata", "imdb"), "omdb": ("imdb",)}
 EXCLUDED = "excluded_movies"  # titles that IMDb lists and the corpus leaves out
 CONVERSATION_PUBLISHERS = ("redial", "inspired", "reddit")
+RATING_PUBLISHER = "sequences"
 
 
 def raw_files(publisher: str) -> dg.AssetsDefinition:
@@ -193,7 +194,7 @@ def item_embeddings(settings: Settings) -> dg.AssetsDefinition:
 def corpus_assets(settings: Settings) -> list[dg.AssetsDefinition]:
     """All assets of the sources and the corpus."""
     return [
-        *(raw_files(publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)),
+        *(raw_files(publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS, RATING_PUBLISHER)),
         *(source_movies(source, settings) for source in MOVIE_PUBLISHERS),
         movies(settings),
         title_index,

@@ -9,12 +9,13 @@ import polars as pl
 from dagster._core.errors import DagsterPipesExecutionError  # what a dead child raises has no public name
 
 from rar_pipeline.defs.conversations import cases, mentions
-from rar_pipeline.defs.shell import DATASET, told
+from rar_pipeline.defs.corpus import RATING_PUBLISHER
+from rar_pipeline.defs.shell import DATASET, Made, code_of, publish_if_changed, told
 from rar_pipeline.errors import RarError
 from rar_pipeline.metadata import retriever_metadata
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import ALL, CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES
+from rar_pipeline.tables import ALL, CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, PLACEMENTS, RATING_SEQUENCES, RAW_FILES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -64,7 +65,8 @@ def train_supervised(lake: Lake, settings: Settings, dataset: str | None, log: C
     all_cases, all_mentions = (
         pl.concat([table.empty(), *(lake.read(table, name) for name in there)]) for table in (CASES, MENTIONS)
     )
-    return pretrain(before, attempts, all_cases, all_mentions, *made_of)
+    ratings = lake.read(RATING_SEQUENCES) if settings.rating_epochs else None
+    return pretrain(before, attempts, all_cases, all_mentions, *made_of, ratings=ratings)
 
 
 def train_in_its_own_process(
@@ -130,14 +132,36 @@ def materialised(context: dg.AssetExecutionContext, lake: Lake, settings: Settin
     return described(lake, version, now)
 
 
+@dg.asset(deps=[dg.AssetKey(["raw", RATING_PUBLISHER]), "movies"], group_name="retriever", kinds={"polars"})
+@told
+def rating_sequences(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    """What people rated one after another, in movies of the corpus; empty where the sources have no such file."""
+    from rar_pipeline.retriever.ratings import rating_sequences as read
+    from rar_pipeline.sources import paths
+
+    raw = lake.read(RAW_FILES, RATING_PUBLISHER)
+
+    def make() -> Made:
+        file = paths(raw).get(f"{RATING_PUBLISHER}/ml-1m.tsv")
+        if file is None:
+            context.log.info("no rating sequences among the sources")
+            return Made(RATING_SEQUENCES.empty())
+        frame, dropped = read(file, lake.read(PLACEMENTS))
+        figures = {"users": frame["user"].n_unique(), "movies": frame["movie_id"].n_unique()}
+        return Made(frame, dropped, figures)
+
+    inputs = [code_of("retriever"), lake.stamp(PLACEMENTS).content, raw.select("file", "sha256").rows()]
+    return publish_if_changed(context, lake, RATING_SEQUENCES, inputs, make, checked=False)
+
+
 def supervised_retrievers(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The assets `pretrained/retriever` and `round_0/retriever`."""
+    """The assets `rating_sequences`, `pretrained/retriever` and `round_0/retriever`."""
 
     @dg.asset(
         key=[PRETRAINED, "retriever"],
-        deps=[mentions, cases, "item_embeddings"],
-        description="LRURec trained by supervision on the training dialogues of all data sets: what was recommended, what was mentioned after "
-        "what. Logs: `tensorboard --logdir <lake>/<world>/retriever/logs`.",
+        deps=[mentions, cases, "item_embeddings", rating_sequences],
+        description="LRURec trained by supervision on rating sequences (RAR_RATING_EPOCHS) and the training dialogues of all data sets: what was "
+        "recommended, what was mentioned after what. Logs: `tensorboard --logdir <lake>/<world>/retriever/logs`.",
         group_name="retriever",
         kinds={"pytorch"},
         pool="accelerator",
@@ -159,4 +183,4 @@ def supervised_retrievers(settings: Settings) -> list[dg.AssetsDefinition]:
     def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         return materialised(context, lake, settings, context.partition_key)
 
-    return [pretrained, trained]
+    return [rating_sequences, pretrained, trained]

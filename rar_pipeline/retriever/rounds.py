@@ -7,7 +7,7 @@ of one data set and fits the weight of the co-occurrence feature on its validati
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
@@ -18,6 +18,7 @@ from rar_pipeline.files import content_hash, digest
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.cooccurrence import ease, strongest
 from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, refusals, training_sets
+from rar_pipeline.retriever.ratings import rating_cases
 from rar_pipeline.retriever.version import RECORD, Version, load, read_record, save
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import ALL
@@ -40,6 +41,7 @@ TRAINING_SETTINGS = {
     "schedule",
     "precision",
     "negatives",
+    "rating_epochs",
 }
 TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
 SHAPE_SETTINGS = {
@@ -117,12 +119,13 @@ def pretrain(
     settings: Settings,
     log: Callable[[str], None],
     logs: Path | None = None,
+    ratings: pl.DataFrame | None = None,
 ) -> tuple[Version, bool]:
     """Train on all that all data sets teach, into `folder`. Gives the version's record and whether it was trained now.
 
-    `cases` and `mentions` are those of all data sets together. A version that was made from the same ones and the same settings is kept as it is; new
-    movies of the corpus need no training. Checkpoints lie under `attempts` until it is made; what was logged stays under `logs`, by default beside
-    them. Both have a folder a fingerprint.
+    `cases` and `mentions` are those of all data sets together; `ratings`, the table RATING_SEQUENCES, is learned from first, where it is given. A
+    version that was made from the same ones and the same settings is kept as it is; new movies of the corpus need no training. Checkpoints lie under
+    `attempts` until it is made; what was logged stays under `logs`, by default beside them. Both have a folder a fingerprint.
     """
     taught = cases.filter(pl.col("split") == "train")
     judged = cases.filter(pl.col("split") == "validation")
@@ -130,7 +133,9 @@ def pretrain(
     shape = settings.model_dump(include=SHAPE_SETTINGS)
     shape["turns"] = settings.context_turns if settings.use_turns else 0
     shape["axes"] = settings.axes if settings.cosine_weight else 0
-    fingerprint = digest(CODE, PRETRAINED, training, shape, content_hash(taught), content_hash(judged), content_hash(mentions))
+    rated = None if ratings is None or not settings.rating_epochs else rating_cases(ratings)
+    made_from = [content_hash(frame) for frame in (taught, judged, mentions, *([] if rated is None else [rated]))]
+    fingerprint = digest(CODE, PRETRAINED, training, shape, *made_from)
     if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
         return read_record(folder), False
@@ -154,6 +159,11 @@ def pretrain(
         columns, values = strongest(ease(members, len(known)), network.neighbours)
         retriever.cooccurrence_columns, retriever.cooccurrence_values = torch.from_numpy(columns), torch.from_numpy(values)
     places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
+    if rated is not None and not (places[0] / "last.ckpt").exists():  # else a killed training goes on behind it
+        first = places[0] / "ratings", places[1] / "ratings"
+        log(f"learning from {len(rated):,} ratings first")
+        brief = replace(config, epochs=settings.rating_epochs, patience=settings.rating_epochs)
+        retriever = _fit(retriever, known, rated, judged, catalogue, encode, brief, settings, first, log).retriever
     fitted = _fit(retriever, known, taught, judged, catalogue, encode, config, settings, places, log)
     version = Version(
         PRETRAINED,
