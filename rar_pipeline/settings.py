@@ -144,7 +144,39 @@ class Settings(BaseSettings):
     llm_concurrency: int = Field(4, ge=1, description="calls in flight")
     llm_timeout: float = Field(120.0, gt=0, description="seconds before a call is given up")
     llm_retries: int = Field(4, ge=0, description="retries of a call after a transient failure")
-    llm_max_calls: int = Field(0, ge=0, description="calls after which a run asks no more; 0: no limit")
+    llm_requests_per_minute: int = Field(0, ge=0, description="most requests to the endpoint in any minute; 0: no limit")
+    llm_tokens_per_minute: int = Field(
+        0, ge=0, description="most tokens, of prompts and answers together, in any minute; 0: no limit"
+    )
+    llm_prompt_price: float = Field(0.0, ge=0, description="price of a million prompt tokens, in any one currency")
+    llm_answer_price: float = Field(0.0, ge=0, description="price of a million answer tokens, thoughts included")
+    llm_max_calls: int = Field(0, ge=0, description="calls (requests, tried again ones too) beyond which nothing more is asked; 0: no limit")
+    llm_max_total_tokens: int = Field(
+        0, ge=0, description="tokens, of all prompts and answers together, beyond which nothing more is asked; 0: no limit"
+    )
+    llm_max_cost: float = Field(
+        0.0, ge=0, description="money, in the currency of the prices, beyond which nothing more is asked; 0: no limit"
+    )
+    llm_words: int = Field(16, ge=1, description="last words of the seeker that mode likelihood scores")
+    llm_card_characters: int = Field(160, ge=0, description="what a prompt holds of a movie's facts; characters of English")
+    llm_context_characters: int = Field(4000, ge=80, description="what a prompt holds of a conversation, its end; characters of English")
+    llm_thinking_tokens: int = Field(
+        2048, ge=0, description="tokens that a reasoning model may think, beside its answer, in mode generate; the embedded one does not think"
+    )
+    llm_reasoning_effort: str = Field("", description="sent to the endpoint where it is not empty, such as minimal or low")
+
+    # what the evaluation compares and says
+    backbones: tuple[str, ...] = Field(
+        (), description="further models at the endpoint that re-rank the newest version's candidates, to be compared; as JSON"
+    )
+    order_cases: int = Field(
+        10, ge=0, description="judged cases of each split that the LLM is also shown in reverse order, to measure its order bias"
+    )
+    llm_cutoff_year: int = Field(
+        2023, ge=1900, description="last year whose movies the LLM can have read of; newer ones are counted apart"
+    )
+    llm_input_price: float = Field(0.0, ge=0, description="US dollars a million tokens sent; 0: not said, so no cost is shown")
+    llm_output_price: float = Field(0.0, ge=0, description="US dollars a million tokens received")
 
     @property
     def world(self) -> str:
