@@ -178,6 +178,14 @@ class Settings(BaseSettings):
     llm_input_price: float = Field(0.0, ge=0, description="US dollars a million tokens sent; 0: not said, so no cost is shown")
     llm_output_price: float = Field(0.0, ge=0, description="US dollars a million tokens received")
 
+    # service
+    serve_host: str = Field(
+        "127.0.0.1", description="address that the chat page is served on; there are no accounts, so loopback"
+    )
+    serve_port: int = Field(8000, ge=0, le=65535, description="port of the chat page; 0: any that is free")
+    chat_movies: int = Field(10, ge=1, le=50, description="movies that one answer of the chat shows")
+    chat_keep: bool = Field(True, description="keep conversations in which somebody rated a movie, as the data set chat")
+
     @property
     def world(self) -> str:
         """Name of the world of sources: sample, upstream, a mirror's folder name, or an address' host with a hash of the whole."""
