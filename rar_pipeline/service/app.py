@@ -101,7 +101,7 @@ def create_app(
         telemetry={"tracing": False, "metrics": False, "logs": False},
     )
     app.add_middleware(TrustedHostMiddleware, allowed_hosts=list(hosts))
-    refused: dict[int | str, dict[str, Any]] = {400: {"model": Refused, "description": "The body is no JSON"}}
+    refused: dict[int | str, dict[str, Any]] = {400: {"model": Refused, "description": "Asked for under another host's name"}}
     refused[413] = {"model": Refused, "description": "The body is too large"}
 
     @app.middleware("http")

@@ -81,7 +81,8 @@ def _dated(text: str, linker: Linker, titles: Titles) -> Iterator[Found]:
             whole = text[span.start : year.end()]
             link = linker.link(whole)
             choices = () if link.movie_id else tuple(titles.suggest(text[span.start : span.end], CHOICES))
-            yield Found(span.start, year.end(), whole, link.movie_id, link.reason, choices)
+            if link.movie_id or choices:
+                yield Found(span.start, year.end(), whole, link.movie_id, link.reason, choices)
 
 
 def _quoted(text: str, linker: Linker, titles: Titles) -> Iterator[Found]:

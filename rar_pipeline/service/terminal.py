@@ -145,7 +145,7 @@ class Session:
         for column in ("title", "genres", "why"):
             table.add_column(column, overflow="fold")
         for place, card in enumerate(self.shown, 1):
-            why = card.why[0].text if card.why else "named by the language model"
+            why = "; ".join(reason.text for reason in card.why[:2]) or "named by the language model"
             table.add_row(
                 str(place),
                 Text(_shown(_name(card)), style="bold"),

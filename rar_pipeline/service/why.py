@@ -1,8 +1,9 @@
 """Why a movie is recommended: parts of its score that can be named, and facts that it shares with what was said. Nothing is made up.
 
-`together`: the co-occurrence feature of the score, by the movie of the history that adds most. `shares`: a director, a leading actor or genres that
-it has in common with a movie of the history. `words`: words of the seeker that stand in its title, genres, names or plot. `meaning`: the cosine of
-conversation and movie, which is part of the score. `overall`: none of these; the network's reading of the whole conversation cannot be put in words.
+`together`: the co-occurrence feature of the score, learnt from other conversations, by the movie of the history that adds most. `shares`: a director,
+a leading actor or genres that it has in common with a movie of the history. `words`: words of the seeker that stand in its title, genres, names or
+plot. `meaning`: the cosine of conversation and movie, which is part of the score. `overall`: none of these; the network's reading of the whole
+conversation cannot be put in words.
 """
 
 from __future__ import annotations
@@ -60,7 +61,7 @@ def _of(
 ) -> list[Reason]:
     found = []
     if together is not None:
-        found.append(Reason(kind="together", text=f"often named together with {headline(past[together])}"))
+        found.append(Reason(kind="together", text=f"goes with {headline(past[together])} in other conversations"))
     shared = next((text for other in past if (text := _shared(row, other))), None)
     if shared:
         found.append(Reason(kind="shares", text=shared))
