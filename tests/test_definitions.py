@@ -56,14 +56,14 @@ preference     judge_check <- cases round_0/retriever title_index
 evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations
 evaluation     champion <- metrics {every_retriever}
-evaluation     leaderboard <- metrics
+evaluation     leaderboard <- champion metrics
 evaluation     report <- champion leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 """
 ONE_ROUND = """
 preference     round_{now}/feedback <- cases judge_check round_{before}/retriever title_index
 preference     round_{now}/preferences <- round_{now}/feedback
-preference     round_{now}/retriever <- round_{before}/retriever round_{now}/preferences
+preference     round_{now}/retriever <- round_{before}/retriever round_{now}/feedback round_{now}/preferences
 """
 
 

@@ -139,29 +139,33 @@ def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[name, "retriever"],
-        deps=[dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
+        deps=[dg.AssetKey([name, "feedback"]), dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
         partitions_def=DATASET,
         group_name="preference",
         kinds={"pytorch"},
         pool="accelerator",
-        description=f"Round {number - 1}'s retriever, trained on round {number}'s preferences; the best epoch on validation, the start included.",
+        description=f"Round {number - 1}'s retriever, trained on round {number}'s feedback; the best epoch on validation, the start included.",
     )
     @told
-    def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    def trained(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
         from rar_pipeline.preference.rounds import preference_round
 
         dataset = context.partition_key
-        version, now = preference_round(
-            lake.folder("retriever", name, dataset),
-            lake.folder("retriever", parent, dataset),
-            number,
-            lake.read(CASES, dataset),
-            lake.read(PREFERENCES, dataset, f"{name}_preferences"),
-            read_catalogue(lake),
-            encoder(settings, context.log.info),
-            settings,
-            context.log.info,
-        )
+        with judge(lake, language_model, context.log.info) as ask:
+            version, now = preference_round(
+                lake.folder("retriever", name, dataset),
+                lake.folder("retriever", parent, dataset),
+                number,
+                lake.read(CASES, dataset),
+                lake.read(FEEDBACK, dataset, f"{name}_feedback"),
+                lake.read(PREFERENCES, dataset, f"{name}_preferences"),
+                lake.read(MOVIES),
+                read_catalogue(lake),
+                encoder(settings, context.log.info),
+                ask,
+                settings,
+                context.log.info,
+            )
         return described(lake, version, now)
 
     return trained
