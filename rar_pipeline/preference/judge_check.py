@@ -120,6 +120,7 @@ def _answered(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": answer.answer_tokens,
         "seconds": answer.seconds,
+        "cost": answer.cost,
     }
 
 
@@ -143,7 +144,7 @@ class Difference:
 class Verdict:
     """What the check found. `passes`: the judge's order beats the retriever's, alone or fused; `sentence` says it with the figures.
 
-    `figures`: means of N@10, order bias, tokens and seconds, by name.
+    `figures`: means of N@10, order bias, tokens, seconds and cost, by name.
     """
 
     passes: bool
@@ -211,7 +212,7 @@ def _metrics(compared: pl.DataFrame, order: str) -> pl.DataFrame:
 
 
 def _figures(table: pl.DataFrame) -> dict[str, float | int]:
-    """Counts, means of N@10 on the answered cases, order bias, tokens and seconds; what cannot be told is left out."""
+    """Counts, means of N@10 on the answered cases, order bias, tokens, seconds and cost; what cannot be told is left out."""
     shown = table.filter(pl.col("shown") == "retriever")
     compared = shown.filter(pl.col("status") == "answered")
     # by likelihood each candidate has its own prompt, so that another order asks nothing new
@@ -224,7 +225,7 @@ def _figures(table: pl.DataFrame) -> dict[str, float | int]:
         **{name: _mean(compared, name) for name in ("retriever", "chance", "judge", "fused", "weight")},
         "questions": len(asked),
         **{name: int(asked[name].sum()) for name in ("prompt_tokens", "answer_tokens")},
-        "seconds": float(asked["seconds"].sum()),
+        **{name: float(asked[name].sum()) for name in ("seconds", "cost")},
     }
     for order in ("retriever", "shuffled"):
         part = table.filter((pl.col("shown") == order) & (pl.col("status") == "answered"))

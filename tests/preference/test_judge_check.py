@@ -72,7 +72,7 @@ def knows_a_half(question: Question, target: str) -> list[str]:
 
 
 def answer(question: Question, order: Sequence[str], **changes: object) -> Answer:
-    told = {"status": "answered", "ranking": tuple(order), "prompt_tokens": 100, "seconds": 0.5} | changes
+    told = {"status": "answered", "ranking": tuple(order), "prompt_tokens": 100, "seconds": 0.5, "cost": 0.25} | changes
     return Answer(question.question_id, mode="label", model="fake", prompt_hash="hash", **told)
 
 
@@ -181,7 +181,8 @@ def test_prompts_of_one_candidate_each_are_paid_for_once() -> None:
 
     found = verdict(check_judge(drawn, FILMS, ask, seed=0), paired_difference)
     assert (found.figures["questions"], found.figures["prompt_tokens"]) == (3, 21)
-    assert judged(copies, drawn).figures["prompt_tokens"] == 600
+    spent = judged(copies, drawn).figures
+    assert (spent["questions"], spent["prompt_tokens"], spent["seconds"], spent["cost"]) == (6, 600, 3.0, 1.5)
 
 
 @given(st.integers(1, 5), st.integers(1, 3))
