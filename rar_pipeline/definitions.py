@@ -10,6 +10,7 @@ from rar_pipeline.defs.automation import JOBS, SCHEDULES
 from rar_pipeline.defs.conversations import conversation_assets
 from rar_pipeline.defs.corpus import corpus_assets
 from rar_pipeline.defs.evaluation import evaluation_assets
+from rar_pipeline.defs.judge import judge_check
 from rar_pipeline.defs.retriever import supervised_retrievers
 from rar_pipeline.defs.rounds import round_assets
 from rar_pipeline.resources import resources as default_resources
@@ -24,6 +25,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, obje
             *corpus_assets(settings),
             *conversation_assets(settings),
             *supervised_retrievers(settings),
+            judge_check(settings),
             *round_assets(settings),
             *evaluation_assets(settings),
         ],

@@ -211,6 +211,7 @@ SUITES: dict[str, tuple[Expectation, ...]] = {
         within("prompt_tokens", 0),
         within("answer_tokens", 0),
         within("seconds", 0),
+        within("cost", 0),
     ),
     "feedback": (
         *chosen("status", ("answered", "skipped", "failed", "unparsed")),

@@ -9,7 +9,7 @@ import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dagster as dg
 import polars as pl
@@ -131,7 +131,18 @@ class LanguageModel(dg.ConfigurableResource):
     concurrency: int = 4
     timeout: float = 120.0
     retries: int = 4
+    requests_per_minute: int = 0
+    tokens_per_minute: int = 0
+    prompt_price: float = 0.0
+    answer_price: float = 0.0
     max_calls: int = 0
+    max_total_tokens: int = 0
+    max_cost: float = 0.0
+    words: int = 16
+    card_characters: int = 160
+    context_characters: int = 4000
+    thinking_tokens: int = 2048
+    reasoning_effort: str = ""
     cache: str
     models: str
 
@@ -153,31 +164,49 @@ class LanguageModel(dg.ConfigurableResource):
     @contextmanager
     def open(self) -> Iterator[LanguageModelHandle]:
         """A handle to the running model; the embedded server ends with the block. Raises RarError where no model can be reached."""
+        from rar_pipeline.generation.budget import Budget
         from rar_pipeline.generation.embedded import EmbeddedServer
-        from rar_pipeline.generation.questions import CallBudget, LanguageModelHandle
+        from rar_pipeline.generation.questions import LanguageModelHandle
 
-        def handle(
-            base_url: str, model: str, concurrency: int, key_from_environment: bool, timeout: float
-        ) -> LanguageModelHandle:
-            return LanguageModelHandle(
-                base_url,
-                model,
-                mode=self.ranking_mode,
-                key_from_environment=key_from_environment,
-                concurrency=concurrency,
-                timeout=timeout,
-                retries=self.retries,
-                cache=Path(self.cache),
-                budget=CallBudget(self.max_calls),
-            )
-
+        common: dict[str, Any] = {
+            "mode": self.ranking_mode,
+            "retries": self.retries,
+            "cache": Path(self.cache),
+            "words": self.words,
+            "card_characters": self.card_characters,
+            "context_characters": self.context_characters,
+        }
         if not self.base_url:
             with EmbeddedServer(store=Path(self.models)) as server:
-                yield handle(server.base_url, server.model, server.slots, False, EMBEDDED_SECONDS)
+                yield LanguageModelHandle(
+                    server.base_url,
+                    server.model,
+                    key_from_environment=False,
+                    concurrency=server.slots,
+                    timeout=EMBEDDED_SECONDS,
+                    budget=Budget(self.max_calls, self.max_total_tokens),
+                    **common,
+                )
         elif not self.model:
             raise RarError("RAR_LLM_MODEL is not set: name the model that RAR_LLM_BASE_URL serves")
+        elif self.max_cost and not (self.prompt_price or self.answer_price):
+            raise RarError("RAR_LLM_MAX_COST is set, but no price: set RAR_LLM_PROMPT_PRICE and RAR_LLM_ANSWER_PRICE")
         else:
-            yield handle(self.base_url, self.model, self.concurrency, "OPENAI_API_KEY" in os.environ, self.timeout)
+            yield LanguageModelHandle(
+                self.base_url,
+                self.model,
+                key_from_environment="OPENAI_API_KEY" in os.environ,
+                concurrency=self.concurrency,
+                timeout=self.timeout,
+                requests_per_minute=self.requests_per_minute,
+                tokens_per_minute=self.tokens_per_minute,
+                prompt_price=self.prompt_price,
+                answer_price=self.answer_price,
+                budget=Budget(self.max_calls, self.max_total_tokens, self.max_cost),
+                thinking_tokens=self.thinking_tokens,
+                reasoning_effort=self.reasoning_effort,
+                **common,
+            )
 
 
 def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
@@ -202,7 +231,18 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
             concurrency=settings.llm_concurrency,
             timeout=settings.llm_timeout,
             retries=settings.llm_retries,
+            requests_per_minute=settings.llm_requests_per_minute,
+            tokens_per_minute=settings.llm_tokens_per_minute,
+            prompt_price=settings.llm_prompt_price,
+            answer_price=settings.llm_answer_price,
             max_calls=settings.llm_max_calls,
+            max_total_tokens=settings.llm_max_total_tokens,
+            max_cost=settings.llm_max_cost,
+            words=settings.llm_words,
+            card_characters=settings.llm_card_characters,
+            context_characters=settings.llm_context_characters,
+            thinking_tokens=settings.llm_thinking_tokens,
+            reasoning_effort=settings.llm_reasoning_effort,
             cache=str(settings.lake / "answers" / "answers.sqlite"),
             models=str(settings.lake / "models"),
         ),

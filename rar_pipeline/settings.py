@@ -18,6 +18,7 @@ from rar_pipeline.errors import RarError
 from rar_pipeline.files import digest
 
 PROJECT = Path(__file__).resolve().parent.parent
+Objective = Literal["dpo", "odds", "mult_dpo", "pl_rloo", "lambda_credit", "sft"]
 
 
 class Settings(BaseSettings):
@@ -128,13 +129,42 @@ class Settings(BaseSettings):
     sets: int = Field(2, ge=2, description="G: candidate sets a context")
     pool: int = Field(500, ge=2, description="M: best-scored movies that sets are drawn from")
     temperature: float = Field(1.0, gt=0, description="temperature of the Plackett-Luce draw")
-    objective: Literal["dpo"] = Field("dpo", description="preference objective")
-    beta: float = Field(0.1, gt=0, description="strength of the preference margin")
-    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="label smoothing of the preference loss")
+    objective: Objective = Field(
+        "dpo",
+        description="what a round learns from: dpo (the paper's), odds, mult_dpo, pl_rloo, lambda_credit, or sft, the control that only goes on with "
+        "supervision; see docs/preference.md",
+    )
+    asked_sets: Literal["auto", "open", "holding"] = Field(
+        "auto",
+        description="which sets the LLM ranks. open: those of contexts where more than one set holds a target, since otherwise the winner is known; "
+        "holding: all that hold one; auto: open for dpo, odds and mult_dpo, which learn from who won, holding for the others",
+    )
+    beta: float = Field(0.1, gt=0, description="strength of the preference margin (dpo, odds, mult_dpo)")
+    label_smoothing: float = Field(0.1, ge=0, lt=0.5, description="label smoothing of the preference loss (dpo)")
+    set_probability: Literal["plackett_luce", "independent"] = Field(
+        "plackett_luce",
+        description="log-probability of a set (dpo): exact, drawn without replacement, or the plain sum over its movies",
+    )
+    objective_weight: float = Field(1.0, ge=0, description="weight of the preference loss")
     sft_weight: float = Field(1.0, ge=0, description="weight of the cross-entropy on the target kept beside the preference loss")
+    kl_weight: float = Field(
+        0.1, ge=0, description="weight of the divergence from the round before (pl_rloo, lambda_credit; the others need none)"
+    )
+    kl_ceiling: float = Field(
+        0.5,
+        gt=0,
+        description="nats of divergence from the round before, in the pool, beyond which an epoch is not kept and the round ends",
+    )
     preference_learning_rate: float = Field(5e-5, gt=0, description="AdamW learning rate of a preference round")
-    preference_batch: int = Field(16, ge=1, description="pairs in one step of a preference round")
-    preference_epochs: int = Field(2, ge=1, description="epochs of a preference round")
+    preference_batch: int = Field(16, ge=1, description="contexts in one step of a preference round")
+    preference_epochs: int = Field(2, ge=1, description="most epochs of a preference round; early stopping ends them sooner")
+    preference_patience: int = Field(2, ge=1, description="epochs without a better validation figure before a round ends")
+    watched_cases: int | None = Field(
+        None,
+        ge=0,
+        description="validation cases whose candidates the LLM ranks after each epoch of a round, so that N@10 after the LLM chooses the epoch; "
+        "0: the retriever's own N@10 does; overrides the preset (full: 200, small: 0)",
+    )
     judge_check_cases: int | None = Field(
         None, ge=1, description="validation cases on which the judge is checked before it teaches; overrides the preset"
     )
@@ -153,7 +183,53 @@ class Settings(BaseSettings):
     llm_concurrency: int = Field(4, ge=1, description="calls in flight")
     llm_timeout: float = Field(120.0, gt=0, description="seconds before a call is given up")
     llm_retries: int = Field(4, ge=0, description="retries of a call after a transient failure")
-    llm_max_calls: int = Field(0, ge=0, description="calls after which a run asks no more; 0: no limit")
+    llm_requests_per_minute: int = Field(0, ge=0, description="most requests to the endpoint in any minute; 0: no limit")
+    llm_tokens_per_minute: int = Field(
+        0, ge=0, description="most tokens, of prompts and answers together, in any minute; 0: no limit"
+    )
+    llm_prompt_price: float = Field(0.0, ge=0, description="price of a million prompt tokens, in any one currency")
+    llm_answer_price: float = Field(0.0, ge=0, description="price of a million answer tokens, thoughts included")
+    llm_max_calls: int = Field(
+        0,
+        ge=0,
+        description="requests to the model, of all runs on record in this lake, beyond which nothing more is asked; 0: no limit",
+    )
+    llm_max_total_tokens: int = Field(
+        0, ge=0, description="tokens of all prompts and answers on record, beyond which nothing more is asked; 0: no limit"
+    )
+    llm_max_cost: float = Field(
+        0.0, ge=0, description="money on record, in the currency of the prices, beyond which nothing more is asked; 0: no limit"
+    )
+    llm_words: int = Field(16, ge=1, description="last words of the seeker that mode likelihood scores")
+    llm_card_characters: int = Field(160, ge=0, description="what a prompt holds of a movie's facts; characters of English")
+    llm_context_characters: int = Field(
+        4000, ge=80, description="what a prompt holds of a conversation, its end; characters of English"
+    )
+    llm_thinking_tokens: int = Field(
+        2048,
+        ge=0,
+        description="tokens that a reasoning model may think, beside its answer, in mode generate; the embedded one does not think",
+    )
+    llm_reasoning_effort: str = Field("", description="sent to the endpoint where it is not empty, such as minimal or low")
+
+    # what the evaluation compares and says
+    backbones: tuple[str, ...] = Field(
+        (), description="further models at the endpoint that re-rank the newest version's candidates, to be compared; as JSON"
+    )
+    order_cases: int = Field(
+        10, ge=0, description="judged cases of each split that the LLM is also shown in reverse order, to measure its order bias"
+    )
+    llm_cutoff_year: int = Field(
+        2023, ge=1900, description="last year whose movies the LLM can have read of; newer ones are counted apart"
+    )
+
+    # service
+    serve_host: str = Field(
+        "127.0.0.1", description="address that the chat page is served on; there are no accounts, so loopback"
+    )
+    serve_port: int = Field(8000, ge=0, le=65535, description="port of the chat page; 0: any that is free")
+    chat_movies: int = Field(10, ge=1, le=50, description="movies that one answer of the chat shows")
+    chat_keep: bool = Field(True, description="keep conversations in which somebody rated a movie, as the data set chat")
 
     @property
     def world(self) -> str:
@@ -179,6 +255,20 @@ class Settings(BaseSettings):
     def cases_to_judge(self) -> int:
         """Cases of one split of one data set that are put to the LLM."""
         return self.judged_cases or self._bound(sample=8, small=40, full=1000)
+
+    @property
+    def cases_to_watch(self) -> int:
+        """Validation cases of one data set that are put to the LLM after each epoch of a round."""
+        if self.watched_cases is not None:
+            return self.watched_cases
+        return 200 if self.preset == "full" else 0
+
+    @property
+    def skips_known_winners(self) -> bool:
+        """Whether a set that alone holds a target wins without a question."""
+        if self.asked_sets == "auto":
+            return self.objective not in ("pl_rloo", "lambda_credit")
+        return self.asked_sets == "open"
 
     @property
     def cases_to_check(self) -> int:

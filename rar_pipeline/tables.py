@@ -22,6 +22,7 @@ INT: pl.DataType = pl.Int64()
 FLOAT = pl.Float64()
 BOOL = pl.Boolean()
 STRS = pl.List(pl.String())
+INTS = pl.List(pl.Int64())
 
 
 @dataclass(frozen=True)
@@ -321,6 +322,11 @@ JUDGE_CHECK = Table(
         Column("prompt_tokens", INT, "Tokens sent"),
         Column("answer_tokens", INT, "Tokens received"),
         Column("seconds", FLOAT, "Wall-clock seconds of the call; of the first call where the answer was cached"),
+        Column(
+            "cost",
+            FLOAT,
+            "Money for the call in the currency of the prices, 0 where none are set; of the first call where it was cached",
+        ),
     ),
     key=("case_id", "shown"),
 )
@@ -333,14 +339,18 @@ FEEDBACK = Table(
         Column("case_id", STR, "Training case"),
         Column("set_id", INT, "Number of the set inside the case, from 0"),
         Column("candidates", STRS, "movie_ids as sampled, in the order in which they were shown"),
-        Column("targets", STRS, "movie_ids of the case's targets"),
-        Column("status", STR, "answered, skipped (the winner is known without asking), failed or unparsed"),
+        Column("targets", STRS, "movie_ids that the answer should hold: the case's targets without what the seeker disliked"),
+        Column("target_places", INTS, "Places of targets in `candidates`, from 0"),
+        Column("forced", BOOL, "A target was put into the last place, where no set of the case had drawn one"),
+        Column("status", STR, "answered, skipped (what it is worth is known without asking), failed or unparsed"),
         Column("mode", STR, "generate, label or likelihood"),
         Column("model", STR, "Model that answered"),
         Column("prompt_hash", STR, "Hash of the prompts of this set"),
         Column("raw_answer", STR, "The model's answer as it came"),
         Column("ranking", STRS, "movie_ids as the model ranked them"),
-        Column("reward", FLOAT, "NDCG@10 of `ranking` against `targets`"),
+        Column(
+            "reward", FLOAT, "NDCG@10 of `ranking` against `targets`; of a skipped set 1 where it alone holds a target, else 0"
+        ),
         Column("prompt_tokens", INT, "Tokens sent"),
         Column("answer_tokens", INT, "Tokens received"),
         Column("seconds", FLOAT, "Wall-clock seconds of the call; of the first call where the answer was cached"),
@@ -356,6 +366,8 @@ PREFERENCES = Table(
         Column("case_id", STR, "Training case"),
         Column("winner", STRS, "movie_ids of the winning set, in sampling order"),
         Column("loser", STRS, "movie_ids of the losing set, in sampling order"),
+        Column("winner_set", INT, "set_id of the winning set in the round's feedback"),
+        Column("loser_set", INT, "set_id of the losing set"),
         Column("winner_reward", FLOAT, "Reward of the winning set"),
         Column("loser_reward", FLOAT, "Reward of the losing set"),
         Column("reason", STR, "judge (rewards differ) or target (only the winner holds a target)"),
@@ -374,6 +386,20 @@ RECOMMENDATIONS = Table(
         Column("case_id", STR, "Case"),
         Column("ranking", STRS, "movie_ids, best first, at most 50; movies of the history left out"),
         Column("unmatched", INT, "Titles that the LLM wrote and the corpus does not know; null where no LLM wrote"),
+        Column("titles", INT, "Titles that the LLM wrote; null where no LLM wrote"),
+        Column(
+            "ranked", INT, "So many of the first movies of `ranking` were put there by the LLM, the rest is the retriever's order"
+        ),
+        Column("scores", pl.List(FLOAT), "Score of each movie of `ranking`, for retrievers"),
+        Column(
+            "reversed", STRS, "What the LLM ranked when the same candidates were shown the other way round; null where not asked"
+        ),
+        Column("model", STR, "LLM that was asked; null, as the columns below, where none was"),
+        Column("status", STR, "answered, failed or unparsed; where it is not answered, the retriever's order stands"),
+        Column("prompt_tokens", INT, "Tokens sent"),
+        Column("answer_tokens", INT, "Tokens received"),
+        Column("seconds", FLOAT, "Wall-clock seconds of the call; of the first call where the answer was cached"),
+        Column("cost", FLOAT, "Money for the call, in the currency of the prices; likewise"),
     ),
     key=("split", "system", "case_id"),
 )

@@ -21,6 +21,8 @@ def small_settings(sources: Path, lake: Path, **changes: object) -> Settings:
         "rounds": 1,
         "feedback_contexts": 40,  # in most of them one set alone holds a target, so that nothing is asked
         "judged_cases": 2,
+        "judge_check_cases": 3,
+        "force_feedback": True,
         "epochs": 4,
         "learning_rate": 1e-2,
         "batch": 32,

@@ -54,17 +54,18 @@ conversations  cases <- dialogues mentions
 retriever      rating_sequences <- movies raw/sequences
 retriever      pretrained/retriever <- cases item_embeddings mentions rating_sequences
 retriever      round_0/retriever <- cases pretrained/retriever
+preference     judge_check <- cases round_0/retriever title_index
 evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations
 evaluation     champion <- metrics {every_retriever}
-evaluation     leaderboard <- metrics
+evaluation     leaderboard <- champion metrics
 evaluation     report <- champion leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 """
 ONE_ROUND = """
-preference     round_{now}/feedback <- cases round_{before}/retriever title_index
+preference     round_{now}/feedback <- cases judge_check round_{before}/retriever title_index
 preference     round_{now}/preferences <- round_{now}/feedback
-preference     round_{now}/retriever <- round_{before}/retriever round_{now}/preferences
+preference     round_{now}/retriever <- round_{before}/retriever round_{now}/feedback round_{now}/preferences
 """
 
 
@@ -107,6 +108,7 @@ def test_what_belongs_to_a_data_set_has_the_three_as_partitions_and_nothing_else
             "mentions",
             "cases",
             "round_0/retriever",
+            "judge_check",
             "recommendations",
             "metrics",
             "champion",
@@ -119,12 +121,14 @@ def test_every_boundary_table_has_a_check_that_blocks_and_the_champion_a_gate() 
     graph = definitions().resolve_asset_graph()
     blocking = {key.asset_key.to_user_string() for key in graph.asset_check_keys if graph.get_check_spec(key).blocking}
     boundary = {"movies", "title_index", "item_embeddings", "dialogues", "mentions", "cases"}
-    boundary |= {"recommendations", "metrics", "leaderboard"}
+    boundary |= {"judge_check", "recommendations", "metrics", "leaderboard"}
     boundary |= {f"source_movies/{source}" for source in MOVIE_PUBLISHERS}
     boundary |= {f"raw/{name}" for name in ("imdb", "redial", "inspired", "reddit")}
     boundary |= {f"round_{number}/{name}" for number in (1, 2) for name in ("feedback", "preferences")}
     assert blocking == boundary
     assert {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey("champion")} == {"gate"}
+    advice = dg.AssetCheckKey(dg.AssetKey("judge_check"), "beats_the_retriever")
+    assert not graph.get_check_spec(advice).blocking, "a judge that cannot teach stops the collection, not the run"
 
 
 def test_jobs_select_what_their_names_say() -> None:

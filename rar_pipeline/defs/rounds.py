@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
+from functools import partial
 from typing import TYPE_CHECKING
 
 import dagster as dg
@@ -12,7 +13,7 @@ from rar_pipeline.defs.retriever import described, encoder, read_catalogue
 from rar_pipeline.defs.shell import DATASET, checks, publish, told
 from rar_pipeline.resources import Lake, LanguageModel
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, FEEDBACK, MOVIES, PREFERENCES, TITLES
+from rar_pipeline.tables import CASES, FEEDBACK, JUDGE_CHECK, MOVIES, PREFERENCES, TITLES
 
 if TYPE_CHECKING:
     from rar_pipeline.generation.questions import Answer, LanguageModelHandle, Question
@@ -46,30 +47,40 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[name, "feedback"],
-        deps=[dg.AssetKey([f"round_{number - 1}", "retriever"]), cases, "title_index"],
+        deps=[dg.AssetKey([f"round_{number - 1}", "retriever"]), "judge_check", cases, "title_index"],
         partitions_def=DATASET,
         group_name="preference",
         kinds={"openai"},
         pool="llm",
         check_specs=checks([name, "feedback"], FEEDBACK),
-        description=f"Candidate sets drawn from round {number - 1}, ranked by the LLM. Answers are kept as they come; none is asked for twice.",
+        description=f"Candidate sets drawn from round {number - 1}, ranked by the LLM. Answers are kept as they come; none is asked for twice. "
+        "Empty where the judge check says that this LLM cannot teach, unless RAR_FORCE_FEEDBACK is set.",
     )
     @told
     def collected(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.bootstrap import paired_difference
         from rar_pipeline.evaluation.plots import markdown_image, rewards_histogram
+        from rar_pipeline.preference.judge_check import decide, verdict
         from rar_pipeline.preference.rounds import feedback_of_round
 
         dataset = context.partition_key
+        checked = verdict(lake.read(JUDGE_CHECK, dataset), partial(paired_difference, seed=settings.seed))
+        decision = decide(checked, settings)
+        (context.log.info if checked.passes else context.log.warning)(f"{dataset}: {decision.said}")
         with judge(lake, language_model, context.log.info) as ask:
-            frame = feedback_of_round(
-                lake.folder("retriever", f"round_{number - 1}", dataset),
-                number,
-                lake.read(CASES, dataset),
-                lake.read(MOVIES),
-                read_catalogue(lake),
-                encoder(settings, context.log.info),
-                ask,
-                settings,
+            frame = (
+                feedback_of_round(
+                    lake.folder("retriever", f"round_{number - 1}", dataset),
+                    number,
+                    lake.read(CASES, dataset),
+                    lake.read(MOVIES),
+                    read_catalogue(lake),
+                    encoder(settings, context.log.info),
+                    ask,
+                    settings,
+                )
+                if decision.collects
+                else FEEDBACK.empty()
             )
         statuses = {f"sets_{status}": count for status, count in frame["status"].value_counts().iter_rows()}
         spent = {column: int(frame[column].sum()) for column in ("prompt_tokens", "answer_tokens")}
@@ -87,9 +98,10 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
             dropped={reason: statuses.get(f"sets_{reason}", 0) for reason in ("failed", "unparsed")},
             figures=statuses | spent | figures,
             extra={
+                "decision": dg.MetadataValue.text(decision.said),
                 "rewards": dg.MetadataValue.md(
                     markdown_image(rewards_histogram(frame.select(pl.lit(number).alias("round"), "reward")), "rewards")
-                )
+                ),
             },
         )
 
@@ -127,29 +139,33 @@ def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         key=[name, "retriever"],
-        deps=[dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
+        deps=[dg.AssetKey([name, "feedback"]), dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
         partitions_def=DATASET,
         group_name="preference",
         kinds={"pytorch"},
         pool="accelerator",
-        description=f"Round {number - 1}'s retriever, trained on round {number}'s preferences; the best epoch on validation, the start included.",
+        description=f"Round {number - 1}'s retriever, trained on round {number}'s feedback; the best epoch on validation, the start included.",
     )
     @told
-    def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+    def trained(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
         from rar_pipeline.preference.rounds import preference_round
 
         dataset = context.partition_key
-        version, now = preference_round(
-            lake.folder("retriever", name, dataset),
-            lake.folder("retriever", parent, dataset),
-            number,
-            lake.read(CASES, dataset),
-            lake.read(PREFERENCES, dataset, f"{name}_preferences"),
-            read_catalogue(lake),
-            encoder(settings, context.log.info),
-            settings,
-            context.log.info,
-        )
+        with judge(lake, language_model, context.log.info) as ask:
+            version, now = preference_round(
+                lake.folder("retriever", name, dataset),
+                lake.folder("retriever", parent, dataset),
+                number,
+                lake.read(CASES, dataset),
+                lake.read(FEEDBACK, dataset, f"{name}_feedback"),
+                lake.read(PREFERENCES, dataset, f"{name}_preferences"),
+                lake.read(MOVIES),
+                read_catalogue(lake),
+                encoder(settings, context.log.info),
+                ask,
+                settings,
+                context.log.info,
+            )
         return described(lake, version, now)
 
     return trained

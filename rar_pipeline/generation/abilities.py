@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.generation.client import Client, shown_url, told
+from rar_pipeline.generation.client import Client, shown_url
 from rar_pipeline.generation.questions import Mode
+from rar_pipeline.generation.retries import told
 
 SCHEMA: dict[str, Any] = {
     "type": "object",
@@ -43,15 +44,27 @@ class Abilities:
 
 
 async def probe(client: Client, mode: Mode) -> Abilities:
-    """What `mode` needs to know of the endpoint. Raises RarError where nobody answers or the mode is not possible there."""
-    await client.reach()
+    """What `mode` needs to know of the endpoint; asked once for a handle.
+
+    Raises RarError where nobody answers or the mode is not possible there, BudgetSpentError where the budget does not cover the asking.
+    """
+    known = client.handle.known
+    if mode not in known:
+        await client.reach()
+        known[mode] = await _asked(client, mode)
+    return known[mode]
+
+
+async def _asked(client: Client, mode: Mode) -> Abilities:
     if mode == "likelihood":
         await _need_echo(client)
         return Abilities(echo=True)
-    chat = await _accepted(
-        client,
-        {"temperature": 0, "max_completion_tokens": 16} | ({} if mode == "label" else {"response_format": RESPONSE_FORMAT}),
-    )
+    wanted: dict[str, Any] = {"temperature": 0, "max_completion_tokens": 16 + client.handle.thinking_tokens}
+    if mode == "generate":
+        wanted["response_format"] = RESPONSE_FORMAT
+    if client.handle.reasoning_effort:
+        wanted["reasoning_effort"] = client.handle.reasoning_effort
+    chat = await _accepted(client, wanted)
     return Abilities(top_logprobs=await _top_logprobs(client, chat), chat=chat) if mode == "label" else Abilities(chat=chat)
 
 
@@ -65,17 +78,18 @@ async def _need_echo(client: Client) -> None:
 
     try:
         works = await _echo_works(client)
-    except (openai.APIError, KeyError, TypeError, IndexError, ValueError):
+    except (openai.APIError, TimeoutError, KeyError, TypeError, IndexError, ValueError):
         works = False
     if not works:
         raise _impossible(client, "likelihood", "true log-probabilities of given text (completions with echo)", "generate")
 
 
 async def _echo_works(client: Client) -> bool:
-    free = (await client.complete([_PROBE], max_tokens=1, logprobs=1, temperature=0))["choices"][0]
+    score: dict[str, Any] = {"max_tokens": 1, "logprobs": 1, "temperature": 0}
+    free = (await client.probed(lambda call: client.complete(call, [_PROBE], **score)))["choices"][0]
     expected = free["logprobs"]["token_logprobs"][0]
     text = _PROBE + free["text"]
-    echoed = (await client.complete([text], max_tokens=1, logprobs=1, temperature=0, echo=True))["choices"][0]["logprobs"]
+    echoed = (await client.probed(lambda call: client.complete(call, [text], echo=True, **score)))["choices"][0]["logprobs"]
     inside = [p for p, at in zip(echoed["token_logprobs"], echoed["text_offset"], strict=True) if len(_PROBE) <= at < len(text)]
     return len(inside) == 1 and abs(inside[0] - expected) < 0.3
 
@@ -87,8 +101,11 @@ async def _accepted(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:
     parameters = dict(wanted)
     while True:
         try:
-            await client.chat([{"role": "user", "content": "Say yes."}], **parameters)
+            await _chat(client, parameters)
         except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if "output limit" in str(error):
+                # a model that thinks did not come to an end: nothing was refused
+                return parameters
             refused = _refused(error, parameters)
             if refused is None:
                 raise RarError(
@@ -106,11 +123,15 @@ async def _accepted(client: Client, wanted: dict[str, Any]) -> dict[str, Any]:
             raise RarError(
                 f"LLM endpoint {shown_url(client.handle.base_url)} refuses the key ({told(error)}); check OPENAI_API_KEY"
             ) from None
-        except openai.APIError:
+        except (openai.APIError, TimeoutError, ValueError):
             # a passing failure says nothing of abilities; the questions will meet it again and be counted
             return parameters
         else:
             return parameters
+
+
+async def _chat(client: Client, parameters: dict[str, Any]) -> dict[str, Any]:
+    return await client.probed(lambda call: client.chat(call, [{"role": "user", "content": "Say yes."}], **parameters))
 
 
 def _refused(error: Exception, parameters: dict[str, Any]) -> str | None:
@@ -119,7 +140,9 @@ def _refused(error: Exception, parameters: dict[str, Any]) -> str | None:
     for parameter in parameters:
         if parameter in message or (parameter == "response_format" and "json_schema" in message):
             return parameter
-    return next((p for p in ("response_format", "max_completion_tokens", "temperature") if p in parameters), None)
+    return next(
+        (p for p in ("reasoning_effort", "response_format", "max_completion_tokens", "temperature") if p in parameters), None
+    )
 
 
 async def _top_logprobs(client: Client, chat: dict[str, Any]) -> int:
@@ -127,10 +150,8 @@ async def _top_logprobs(client: Client, chat: dict[str, Any]) -> int:
 
     for count in (100, 20, 5):
         try:
-            answer = await client.chat(
-                [{"role": "user", "content": "Say yes."}], **chat | {"logprobs": True, "top_logprobs": count}
-            )
+            answer = await _chat(client, chat | {"logprobs": True, "top_logprobs": count})
             return len(answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"])
-        except (openai.APIStatusError, KeyError, TypeError, IndexError):
+        except (openai.APIStatusError, KeyError, TypeError, IndexError, ValueError):
             continue
     raise _impossible(client, "label", "top log-probabilities of chat answers", "generate")

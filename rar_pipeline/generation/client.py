@@ -1,9 +1,8 @@
-"""One call to an OpenAI-compatible endpoint: bounded, retried, counted, cached, and never leaking the key.
+"""Calls to an OpenAI-compatible endpoint: bounded, paced, retried, paid from a budget, cached, on record, and never leaking the key.
 
-Retries with exponential backoff and jitter on what is transient (connection, timeout, 408, 409, 429, 5xx; `Retry-After` is honoured) are
-openai's own.
-The key is read from OPENAI_API_KEY when the client is made and is kept nowhere else; errors are told by class and HTTP status, since
-messages of endpoints may repeat parts of a key or of a prompt.
+`retries` says what is tried again, `pace` how fast, `budget` for how much, `cache` what is known already. The key is read from OPENAI_API_KEY
+when the client is made and is kept nowhere else; errors are told by class and HTTP status, since messages of endpoints may repeat parts of
+a key or of a prompt.
 """
 
 from __future__ import annotations
@@ -18,34 +17,37 @@ from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
 
+from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
+
 from rar_pipeline.errors import RarError
-from rar_pipeline.generation.cache import AnswerCache, content_key
+from rar_pipeline.generation.budget import Amount, BudgetSpentError
+from rar_pipeline.generation.cache import AnswerCache, Call, content_key
+from rar_pipeline.generation.pace import pace_of
 from rar_pipeline.generation.questions import LanguageModelHandle
+from rar_pipeline.generation.retries import asked_wait, is_transient, pause, told
 
 if TYPE_CHECKING:
     import httpx2
 
 REACH_SECONDS = 20.0
+UNBOUNDED = 4096  # tokens of an answer that are reckoned with where an endpoint takes no limit
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-
-
-class BudgetSpentError(Exception):
-    """The handle's call budget is used up."""
 
 
 @dataclass(frozen=True)
 class Reply:
-    """What an endpoint answered: text or JSON, tokens as the endpoint counted them, seconds of the call that was paid for."""
+    """What an endpoint answered: text or JSON, tokens as the endpoint counted them, seconds and money of the call that was paid for."""
 
     raw: str
     prompt_tokens: int
     answer_tokens: int
     seconds: float = 0.0
+    cost: float = 0.0
     cached: bool = False
 
 
 Part = Mapping[str, Any]
-Send = Callable[[list[Part]], Awaitable[list[Reply]]]
+Send = Callable[[list[Part], Call], Awaitable[list[Reply]]]
 
 
 def shown_url(url: str) -> str:
@@ -54,12 +56,6 @@ def shown_url(url: str) -> str:
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
-
-
-def told(error: BaseException) -> str:
-    """Class and HTTP status of an error, without its message."""
-    status = getattr(error, "status_code", None)
-    return f"{type(error).__name__} (HTTP {status})" if status else type(error).__name__
 
 
 class Client:
@@ -73,7 +69,9 @@ class Client:
 
         self.handle = handle
         self.cache = AnswerCache(handle.cache)
+        self.pace = pace_of(handle.base_url, handle.model, handle.requests_per_minute, handle.tokens_per_minute)
         self._gate = asyncio.Semaphore(handle.concurrency)
+        self._settled = asyncio.Condition()
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         local = (urlsplit(handle.base_url).hostname or "") in _LOOPBACK
         key = os.environ.get("OPENAI_API_KEY", "") if handle.key_from_environment else ""
@@ -83,19 +81,16 @@ class Client:
             )
         # a proxy of the environment must not stand between us and our own machine
         http = openai.DefaultAsyncHttpxClient(transport=transport, trust_env=not local and transport is None)
+        # attempts are ours: each is paced and paid for by itself
         self.openai = openai.AsyncOpenAI(
-            base_url=handle.base_url,
-            api_key=key or "none",
-            timeout=handle.timeout,
-            max_retries=handle.retries,
-            http_client=http,
+            base_url=handle.base_url, api_key=key or "none", timeout=handle.timeout, max_retries=0, http_client=http
         )
 
     async def __aenter__(self) -> Client:
         return self
 
     async def __aexit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
-        self.cache.__exit__(kind, error, trace)
+        self.cache.close()
         await self.openai.close()
 
     async def reach(self) -> None:
@@ -109,83 +104,194 @@ class Client:
             raise RarError(f"LLM endpoint {url} does not answer ({told(error)}); start it, or check RAR_LLM_BASE_URL") from None
         except (openai.AuthenticationError, openai.PermissionDeniedError) as error:
             raise RarError(f"LLM endpoint {url} refuses the key ({told(error)}); check OPENAI_API_KEY") from None
-        except openai.APIError:
+        except (openai.APIError, ValueError):
             # somebody answers; not every endpoint lists its models
             return
 
-    def recall(self, kind: str, parts: Sequence[Part]) -> list[Reply] | None:
-        """The cached replies to all `parts`, or None where one is missing."""
-        replies = [self._kept(content_key(self.handle.model, kind, part)) for part in parts]
-        return [reply for reply in replies if reply] if all(replies) else None
+    def recall(self, keys: Sequence[str]) -> dict[str, Reply]:
+        """The replies that are kept, by content key."""
+        return {key: reply for key, kept in self.cache.get_all(keys).items() if (reply := _reply(kept))}
 
-    def _kept(self, key: str) -> Reply | None:
-        kept = self.cache.get(key)
-        if kept is None:
-            return None
-        try:
-            return Reply(
-                str(kept["raw"]), int(kept["prompt_tokens"]), int(kept["answer_tokens"]), float(kept["seconds"]), cached=True
-            )
-        except (KeyError, TypeError, ValueError):
-            return None
+    def keys(self, kind: str, parts: Sequence[Part]) -> list[str]:
+        """The content key of each part."""
+        return [content_key(self.handle.model, kind, part) for part in parts]
 
-    async def ask(self, kind: str, parts: Sequence[Part], send: Send) -> list[Reply]:
+    async def ask(self, call: Call, parts: Sequence[Part], send: Send) -> list[Reply]:
         """One reply a part: from the cache, from a call that is already under way, or from `send`, which gets what is then missing.
 
-        A part is a question's identity (prompt and parameters), or a candidate's share of it. `send` makes one call of the budget and returns
-        one reply a part that it got; each is kept the moment it arrives, its seconds the call's by equal shares. Raises BudgetSpentError
-        before a call that the budget does not cover, and openai's errors after the last retry.
+        A part is a question's identity (prompt and parameters), or a candidate's share of it. `send` makes one call and returns one reply a
+        part that it got; they are kept the moment they arrive, seconds and cost the call's by equal shares. Raises BudgetSpentError before a
+        call that the budget does not cover, and openai's errors or TimeoutError after the last attempt.
         """
-        keys = [content_key(self.handle.model, kind, part) for part in parts]
+        keys = self.keys(call.kind, parts)
         async with self._gate:
-            found = {key: reply for key in keys if (reply := self._kept(key))}
+            found = self.recall(keys)
             waited = {key: self._under_way[key] for key in keys if key not in found and key in self._under_way}
             missing = {key: part for key, part in zip(keys, parts, strict=True) if key not in found and key not in waited}
             if missing:
-                found |= await self._send(kind, missing, send)
+                found |= await self._send(call, missing, send)
             for key, future in waited.items():
                 found[key] = replace(await asyncio.shield(future), cached=True)
         return [found[key] for key in keys]
 
-    async def _send(self, kind: str, missing: Mapping[str, Part], send: Send) -> dict[str, Reply]:
-        if not self.handle.budget.take():
-            raise BudgetSpentError
+    async def _send(self, call: Call, missing: Mapping[str, Part], send: Send) -> dict[str, Reply]:
         futures = {key: asyncio.get_running_loop().create_future() for key in missing}
         self._under_way |= futures
+        found: dict[str, Reply] = {}
         try:
-            start = time.perf_counter()
-            replies = await send(list(missing.values()))
-            share = round((time.perf_counter() - start) / len(missing), 4)
-            found = {key: replace(reply, seconds=share) for key, reply in zip(missing, replies, strict=True)}
-            for key, reply in found.items():
-                kept = asdict(reply)
-                del kept["cached"]
-                self.cache.put(key, self.handle.model, kind, kept)
-                futures[key].set_result(reply)
+            replies = await send(list(missing.values()), call)
+            seconds, cost = round(call.seconds / len(missing), 4), call.cost / len(missing)
+            found = {key: replace(reply, seconds=seconds, cost=cost) for key, reply in zip(missing, replies, strict=True)}
+            call.status = "answered"
         except Exception as error:
+            call.error = told(error)
             for future in futures.values():
-                if not future.done():
-                    future.set_exception(error)
-                    # nobody may be waiting: that is no fault to be reported
-                    future.exception()
+                future.set_exception(error)
+                # nobody may be waiting: that is no fault to be reported
+                future.exception()
             raise
         finally:
+            self._record(call, found)
             for key, future in futures.items():
+                if key in found:
+                    future.set_result(found[key])
                 future.cancel()
                 del self._under_way[key]
         return found
 
-    async def chat(self, messages: Sequence[Mapping[str, str]], **parameters: object) -> dict[str, Any]:
-        """One chat completion as a plain dict."""
-        create: Any = self.openai.chat.completions.create
-        return (await create(model=self.handle.model, messages=list(messages), **parameters)).model_dump()
+    def _record(self, call: Call, found: Mapping[str, Reply]) -> None:
+        """On disk: the call, where a request was sent at all, and its replies."""
+        if call.attempts:
+            kept = {
+                key: {name: value for name, value in asdict(reply).items() if name != "cached"} for key, reply in found.items()
+            }
+            self.cache.record(shown_url(self.handle.base_url), self.handle.model, call, kept)
 
-    async def complete(self, prompts: Sequence[str], **parameters: object) -> dict[str, Any]:
+    async def probed(self, send: Callable[[Call], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
+        """What `send` gets: a call that asks what an endpoint can do is paid for and on record like any other."""
+        call = Call("probe")
+        try:
+            answer = await send(call)
+            call.status = "answered"
+        except Exception as error:
+            call.error = told(error)
+            raise
+        finally:
+            self._record(call, {})
+        return answer
+
+    async def chat(self, call: Call, messages: Sequence[Mapping[str, str]], **parameters: object) -> dict[str, Any]:
+        """One chat completion as a plain dict."""
+        call.parameters = parameters
+        return await self._post("/chat/completions", {"messages": list(messages), **parameters}, call)
+
+    async def complete(
+        self, call: Call, prompts: Sequence[str], headers: Mapping[str, str] | None = None, **parameters: object
+    ) -> dict[str, Any]:
         """One text completion of several prompts as a plain dict; choices in the order of the prompts."""
-        create: Any = self.openai.completions.create
-        answer = (await create(model=self.handle.model, prompt=list(prompts), **parameters)).model_dump(warnings=False)
+        call.parameters = parameters
+        answer = await self._post("/completions", {"prompt": list(prompts), **parameters}, call, headers, len(prompts))
         answer["choices"].sort(key=lambda choice: choice["index"])
         return answer
+
+    async def _post(
+        self, path: str, body: Mapping[str, Any], call: Call, headers: Mapping[str, str] | None = None, answers: int = 1
+    ) -> dict[str, Any]:
+        """The endpoint's answer, after as many attempts as the handle allows. `answers`: how many are written for one request."""
+        content = json.dumps({"model": self.handle.model, **body}, ensure_ascii=False, separators=(",", ":")).encode()
+        longest = int(body.get("max_completion_tokens") or body.get("max_tokens") or UNBOUNDED) * answers
+        retrying = AsyncRetrying(
+            retry=retry_if_exception(is_transient),
+            stop=stop_after_attempt(self.handle.retries + 1),
+            wait=pause(),
+            reraise=True,
+        )
+        return await retrying(self._attempt, path, content, longest, call, dict(headers or {}))
+
+    async def _attempt(self, path: str, content: bytes, longest: int, call: Call, headers: dict[str, str]) -> dict[str, Any]:
+        import httpx2
+        import openai
+
+        most = await self._reserve(len(content), longest)
+        expected = self.pace.expected(len(content), longest)
+        spent = Amount()
+        try:
+            await self.pace.admit(sum(expected))
+            call.attempts += 1
+            # what is broken off from here on may have been answered and billed all the same
+            spent = self._amount(*expected)
+            start = time.perf_counter()
+            async with asyncio.timeout(self.handle.timeout):
+                response = await self.openai.post(
+                    path,
+                    cast_to=httpx2.Response,
+                    content=content,
+                    options={"headers": {"Content-Type": "application/json", **headers}},
+                )
+            call.seconds = time.perf_counter() - start
+            answer = response.json()
+            if not isinstance(answer, dict):
+                raise ValueError("the endpoint's answer is no JSON object")
+            call.prompt_tokens, call.answer_tokens = _usage(answer, expected)
+            spent = self._amount(call.prompt_tokens, call.answer_tokens)
+            self.pace.counted(sum(expected), len(content), call.prompt_tokens, call.answer_tokens)
+        except openai.APIStatusError as error:
+            # refused: a call, but no tokens
+            spent = Amount(calls=1)
+            self.pace.returned(sum(expected))
+            if error.status_code == 429 and is_transient(error):
+                self.pace.pause(asked_wait(error))
+            raise
+        finally:
+            call.cost += spent.cost
+            self.handle.budget.settle(most, spent)
+            async with self._settled:
+                self._settled.notify_all()
+        return answer
+
+    def _amount(self, prompt_tokens: int, answer_tokens: int) -> Amount:
+        handle = self.handle
+        cost = (prompt_tokens * handle.prompt_price + answer_tokens * handle.answer_price) / 1_000_000
+        return Amount(1, prompt_tokens + answer_tokens, cost)
+
+    async def _reserve(self, prompt_bytes: int, answer_tokens: int) -> Amount:
+        """Hold back the most that an attempt can cost, waiting for calls in flight where it may fit once they are settled."""
+        budget, most = self.handle.budget, self._amount(prompt_bytes, answer_tokens)
+        while (verdict := budget.reserve(most)) != "held":
+            if verdict == "never":
+                raise BudgetSpentError(f"the budget does not cover another call: {budget.told()}")
+            async with self._settled:
+                try:
+                    # calls of other threads settle without a word to us
+                    await asyncio.wait_for(self._settled.wait(), 0.5)
+                except TimeoutError:
+                    continue
+        return most
+
+
+def _reply(kept: Mapping[str, Any]) -> Reply | None:
+    """A reply as it was kept, or None where the row does not hold one."""
+    try:
+        return Reply(
+            str(kept["raw"]),
+            int(kept["prompt_tokens"]),
+            int(kept["answer_tokens"]),
+            float(kept["seconds"]),
+            float(kept.get("cost", 0.0)),
+            cached=True,
+        )
+    except (KeyError, TypeError, ValueError):
+        return None
+
+
+def _usage(answer: Mapping[str, Any], expected: tuple[int, int]) -> tuple[int, int]:
+    """(prompt tokens, answer tokens) as the endpoint counted them, thoughts included; as expected where it does not say."""
+    usage = answer.get("usage") or {}
+    prompt, written = int(usage.get("prompt_tokens") or 0), int(usage.get("completion_tokens") or 0)
+    if not prompt:
+        return expected
+    # some endpoints count thoughts in the total alone
+    return prompt, max(written, int(usage.get("total_tokens") or 0) - prompt)
 
 
 def compact(value: object) -> str:

@@ -8,33 +8,33 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable
+from collections import Counter
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Literal
 
 from rar_pipeline.generation import prompts
 from rar_pipeline.generation.abilities import Abilities
+from rar_pipeline.generation.cache import Call
 from rar_pipeline.generation.client import Client, Part, Reply
-from rar_pipeline.generation.questions import Candidate, LanguageModelHandle, Question
+from rar_pipeline.generation.questions import Candidate, LanguageModelHandle, Match, Question, Title
 
-Match = Callable[[str, int | None], str | None]
-
-PROMPT = "generate.v1.txt"
-PROMPT_ALONE = "generate_alone.v1.txt"
+PROMPT, PROMPT_ALONE = prompts.FILES["generate"]
 TOKENS_PER_TITLE = 24
 
 _MARKER = re.compile(r"^\s*(?:[-*•–]\s+|\(?\d{1,3}\s*[.):]\s*|#\d{1,3}\s+)")
 _NUMBERED = re.compile(r"^\s*[*_]*\(?\d{1,3}\s*[.):]")
 _TITLE_YEAR = re.compile(r"^(?P<title>.+?)\s*[\[(](?P<year>(?:18|19|20)\d\d)\b[^)\]]{0,20}[\])]")
 _QUOTED = re.compile(r"""^["“«'‘](?P<title>.+?)["”»'’](?:\s|$|,|:)""")
+_THOUGHTS = re.compile(r"^\s*<think>.*?(?:</think>|\Z)", re.DOTALL)
 _COMMENT = re.compile(r"\s+[-–—|]\s+.*$")
 
 
 @dataclass(frozen=True)
 class Grounded:
-    """Generated titles as movies: `ranking` of movie_ids, and how many titles were dropped for which reason."""
+    """Generated titles as movies: `ranking` of movie_ids, every title with its fate, and how many were dropped for which reason."""
 
     ranking: tuple[str, ...]
+    titles: tuple[Title, ...]
     unmatched: int
     repeated: int
     already_seen: int
@@ -48,21 +48,23 @@ def parts(question: Question, handle: LanguageModelHandle, answers: int) -> list
         messages = prompts.chat_messages(PROMPT, conversation=context, candidates="\n".join(lines), answers=answers)
     else:
         messages = prompts.chat_messages(PROMPT_ALONE, conversation=context, answers=answers)
-    return [{"messages": list(messages), "max_tokens": answers * TOKENS_PER_TITLE + 32}]
+    part: dict[str, Any] = {"messages": list(messages), "max_tokens": answers * TOKENS_PER_TITLE + 32 + handle.thinking_tokens}
+    return [part | ({"reasoning_effort": handle.reasoning_effort} if handle.reasoning_effort else {})]
 
 
-async def send(client: Client, missing: list[Part], abilities: Abilities) -> list[Reply]:
+async def send(client: Client, missing: list[Part], abilities: Abilities, call: Call) -> list[Reply]:
     """Ask for the list; `raw` is the text as it came."""
     limit = "max_tokens" if "max_tokens" in abilities.chat else "max_completion_tokens"
     parameters = abilities.chat | {limit: missing[0]["max_tokens"]}
-    answer = await client.chat(missing[0]["messages"], **parameters)
+    answer = await client.chat(call, missing[0]["messages"], **parameters)
     usage = answer["usage"] or {}
     content = answer["choices"][0]["message"]["content"] or ""
     return [Reply(content, usage.get("prompt_tokens", 0), usage.get("completion_tokens", 0))]
 
 
 def read(raw: str) -> list[tuple[str, int | None]]:
-    """(title, year or None) of every entry, in order; empty where nothing looks like a list of titles."""
+    """(title, year or None) of every entry, in order; empty where nothing looks like a list of titles. Thoughts before the answer do not count."""
+    raw = _THOUGHTS.sub("", raw)
     entries = _from_json(raw)
     if entries is None:
         lines = [line for line in raw.splitlines() if line.strip() and not line.strip().startswith("```")]
@@ -112,31 +114,41 @@ def _bare(title: str) -> str:
 
 
 def ground(titles: list[tuple[str, int | None]], question: Question, match: Match) -> Grounded:
-    """Movies of the titles: a candidate of that name and year first, then what `match` says; None is unmatched.
+    """Movies of the titles: a candidate of that name and year first, then what `match` says; no movie_id is unmatched.
 
     A movie that was named before, or that the conversation already mentions, is dropped; all three are counted.
     """
     own = _own_titles(question.candidates)
-    ranking: list[str] = []
-    unmatched = repeated = already_seen = 0
+    told: list[Title] = []
+    ranking: dict[str, None] = {}
     for title, year in titles:
-        movie_id = own.get((title.casefold(), year)) or match(title, year)
+        movie_id, reason = own.get((title.casefold(), year)), "a candidate's title"
         if movie_id is None:
-            unmatched += 1
-        elif movie_id in question.seen:
-            already_seen += 1
-        elif movie_id in ranking:
-            repeated += 1
-        else:
-            ranking.append(movie_id)
-    return Grounded(tuple(ranking), unmatched, repeated, already_seen)
+            found = match(title, year)
+            movie_id, reason = (
+                (found.movie_id, found.reason) if isinstance(found, tuple) else (found, "matched" if found else "no match")
+            )
+        fate: Literal["ranked", "unmatched", "repeated", "already_seen"] = (
+            "unmatched"
+            if movie_id is None
+            else "already_seen"
+            if movie_id in question.seen
+            else "repeated"
+            if movie_id in ranking
+            else "ranked"
+        )
+        if fate == "ranked" and movie_id is not None:
+            ranking[movie_id] = None
+        told.append(Title(title, year, fate, movie_id, reason))
+    fates = Counter(title.fate for title in told)
+    return Grounded(tuple(ranking), tuple(told), fates["unmatched"], fates["repeated"], fates["already_seen"])
 
 
 def _own_titles(candidates: tuple[Candidate, ...]) -> dict[tuple[str, int | None], str]:
     """Candidates by title as the prompt showed it, with the year and without; the first of a name wins."""
     own: dict[tuple[str, int | None], str] = {}
     for candidate in candidates:
-        title = prompts.clean(candidate.title, 150).casefold()
+        title = prompts.shown_title(candidate).casefold()
         own.setdefault((title, candidate.year), candidate.movie_id)
         own.setdefault((title, None), candidate.movie_id)
     return own

@@ -12,10 +12,11 @@ import string
 
 from rar_pipeline.generation import prompts
 from rar_pipeline.generation.abilities import Abilities
+from rar_pipeline.generation.cache import Call
 from rar_pipeline.generation.client import Client, Part, Reply, compact
 from rar_pipeline.generation.questions import LanguageModelHandle, Question
 
-PROMPT = "label.v1.txt"
+(PROMPT,) = prompts.FILES["label"]
 LABELS = string.ascii_uppercase + string.ascii_lowercase
 
 
@@ -32,11 +33,11 @@ def parts(question: Question, handle: LanguageModelHandle) -> list[Part]:
     return [{"messages": list(messages), "max_tokens": 1}]
 
 
-async def send(client: Client, missing: list[Part], abilities: Abilities) -> list[Reply]:
+async def send(client: Client, missing: list[Part], abilities: Abilities, call: Call) -> list[Reply]:
     """Ask for one token; `raw` is a JSON list of the top tokens with their log-probabilities in nats."""
     limit = "max_tokens" if "max_tokens" in abilities.chat else "max_completion_tokens"
     parameters = abilities.chat | {limit: 1, "logprobs": True, "top_logprobs": abilities.top_logprobs}
-    answer = await client.chat(missing[0]["messages"], **parameters)
+    answer = await client.chat(call, missing[0]["messages"], **parameters)
     top = answer["choices"][0]["logprobs"]["content"][0]["top_logprobs"]
     usage = answer["usage"] or {}
     pairs = [[item["token"], round(item["logprob"], 4)] for item in top]

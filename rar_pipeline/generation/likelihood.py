@@ -17,10 +17,11 @@ from typing import Any
 
 from rar_pipeline.generation import prompts
 from rar_pipeline.generation.abilities import Abilities
+from rar_pipeline.generation.cache import Call
 from rar_pipeline.generation.client import Client, Part, Reply, compact
 from rar_pipeline.generation.questions import Candidate, LanguageModelHandle, Question
 
-PROMPT = "likelihood.v1.txt"
+(PROMPT,) = prompts.FILES["likelihood"]
 
 
 def parts(question: Question, handle: LanguageModelHandle) -> list[Part]:
@@ -41,17 +42,18 @@ def _plot_early(candidate: Candidate) -> Candidate:
     return replace(candidate, card=" | ".join(piece for piece in (first, last, *people) if piece))
 
 
-async def send(client: Client, missing: list[Part], abilities: Abilities) -> list[Reply]:
+async def send(client: Client, missing: list[Part], abilities: Abilities, call: Call) -> list[Reply]:
     """Score the words behind every prompt; `raw` is a JSON list of the log-probabilities of their tokens, in nats."""
     words = missing[0]["words"]
     answer = await client.complete(
+        call,
         [part["prompt"] + words for part in missing],
         max_tokens=1,
         logprobs=1,
         temperature=0,
         echo=True,
         # a header, since servers ignore those that they do not know: ours then scores the words alone
-        extra_headers={"X-Echo-Characters": str(len(words))},
+        headers={"X-Echo-Characters": str(len(words))},
     )
     return [_reply(len(part["prompt"]), len(words), choice) for part, choice in zip(missing, answer["choices"], strict=True)]
 

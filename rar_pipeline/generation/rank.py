@@ -17,14 +17,17 @@ from typing import TYPE_CHECKING
 from rar_pipeline.errors import RarError
 from rar_pipeline.generation import generate, label, likelihood, prompts
 from rar_pipeline.generation.abilities import Abilities, probe
-from rar_pipeline.generation.client import BudgetSpentError, Client, Part, Reply, told
-from rar_pipeline.generation.generate import Match
-from rar_pipeline.generation.questions import MODES, Answer, LanguageModelHandle, Mode, Question
+from rar_pipeline.generation.budget import BudgetSpentError
+from rar_pipeline.generation.cache import Call
+from rar_pipeline.generation.client import Client, Part, Reply
+from rar_pipeline.generation.questions import MODES, Answer, LanguageModelHandle, Match, Mode, Question
+from rar_pipeline.generation.retries import told
 
 if TYPE_CHECKING:
     import httpx2
 
 _SENDERS = {"likelihood": likelihood.send, "label": label.send, "generate": generate.send}
+_TOGETHER = 200  # questions that are looked up in the cache at once
 
 
 def rank_all(
@@ -41,7 +44,7 @@ def rank_all(
 ) -> list[Answer]:
     """Answers to all questions, in their order.
 
-    `match`: title and year to movie_id, or None (mode generate). `mode`: None takes the handle's. `answers`: titles to ask for in mode generate.
+    `match`: title and year to a movie (mode generate). `mode`: None takes the handle's. `answers`: titles to ask for in mode generate.
     `shuffle`: a seed that the candidates' order is drawn from, question by question; None shows them as given.
     `on_answer`: called with each answer as it comes, from the thread that works. `on_abilities`: called once with what the endpoint can do, before
     the first call; not at all where every answer was cached. `transport`: in place of the network.
@@ -55,7 +58,7 @@ def rank_all(
     bare = next((q for q in questions if not q.candidates), None)
     if bare is not None and chosen != "generate":
         raise RarError(f"question {bare.question_id!r} has no candidates; mode {chosen} needs some, only generate does without")
-    shown = [_shuffled(question, shuffle) for question in questions]
+    shown = [shuffled(question, shuffle) for question in questions]
     work = _rank(shown, model, chosen, match, answers, on_answer or _ignore, on_abilities or _ignore, transport)
     try:
         asyncio.get_running_loop()
@@ -69,12 +72,18 @@ def _ignore(_: object) -> None:
     return
 
 
-def _shuffled(question: Question, seed: int | None) -> Question:
+def shuffled(question: Question, seed: int | None) -> Question:
+    """The question as `rank_all` shows it: candidates in an order drawn from the seed and the question's id; None leaves them as they are."""
     if seed is None:
         return question
     order = list(question.candidates)
     random.Random(f"{seed}/{question.question_id}").shuffle(order)  # noqa: S311 - no secret
     return replace(question, candidates=tuple(order))
+
+
+def _version(question: Question, mode: Mode) -> str:
+    """The prompt file that a question is asked with."""
+    return prompts.FILES[mode][-1 if mode == "generate" and not question.candidates else 0]
 
 
 def _parts(question: Question, model: LanguageModelHandle, mode: Mode, answers: int) -> list[Part]:
@@ -105,38 +114,52 @@ async def _rank(
 
     async with Client(model, transport) as client:
         waiting: list[tuple[int, Answer, list[Part]]] = []
-        for place, question in enumerate(questions):
-            blank = Answer(question.question_id, "failed", mode, model.model, "")
-            try:
-                parts = _parts(question, model, mode, answers)
-            except ValueError as error:
-                record(place, replace(blank, error=str(error)))
-                continue
-            blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
-            kept = client.recall(mode, parts)
-            if kept is None:
-                waiting.append((place, blank, parts))
-            else:
-                record(place, _read(question, blank, kept, match))
+        for start in range(0, len(questions), _TOGETHER):
+            asked: list[tuple[int, Answer, list[Part], list[str]]] = []
+            for place, question in enumerate(questions[start : start + _TOGETHER], start):
+                blank = Answer(question.question_id, "failed", mode, model.model, "")
+                try:
+                    parts = _parts(question, model, mode, answers)
+                except ValueError as error:
+                    record(place, replace(blank, error=str(error)))
+                    continue
+                blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
+                asked.append((place, blank, parts, client.keys(mode, parts)))
+            kept = client.recall([key for *_, keys in asked for key in keys])
+            for place, blank, parts, keys in asked:
+                if all(key in kept for key in keys):
+                    record(place, _read(questions[place], blank, [kept[key] for key in keys], match))
+                else:
+                    waiting.append((place, blank, parts))
+            await asyncio.sleep(0)
         if not waiting:
             return [done[place] for place in range(len(questions))]
 
-        abilities = await probe(client, mode)
-        on_abilities(abilities)
-
-        async def put(place: int, blank: Answer, parts: list[Part]) -> None:
+        async def put(place: int, blank: Answer, parts: list[Part], abilities: Abilities) -> None:
+            call = Call(mode, _version(questions[place], mode), blank.prompt_hash)
             try:
-                replies = await client.ask(mode, parts, lambda missing: _SENDERS[mode](client, missing, abilities))
-            except BudgetSpentError:
-                record(place, replace(blank, error="call budget is spent"))
-            except (openai.OpenAIError, KeyError, TypeError, IndexError, ValueError) as error:
+                replies = await client.ask(call, parts, lambda missing, call: _SENDERS[mode](client, missing, abilities, call))
+            except BudgetSpentError as error:
+                record(place, replace(blank, error=str(error)))
+            except (openai.OpenAIError, TimeoutError, KeyError, TypeError, IndexError, ValueError) as error:
                 record(place, replace(blank, error=told(error)))
             else:
                 record(place, _read(questions[place], blank, replies, match))
 
-        async with asyncio.TaskGroup() as group:
-            for item in waiting:
-                group.create_task(put(*item))
+        try:
+            abilities = await probe(client, mode)
+        except BudgetSpentError as error:
+            for place, blank, _ in waiting:
+                record(place, replace(blank, error=str(error)))
+            return [done[place] for place in range(len(questions))]
+        on_abilities(abilities)
+        try:
+            async with asyncio.TaskGroup() as group:
+                for item in waiting:
+                    group.create_task(put(*item, abilities))
+        except ExceptionGroup as errors:
+            # the first that could not be put down to its question, such as a full disk
+            raise errors.exceptions[0] from None
     return [done[place] for place in range(len(questions))]
 
 
@@ -149,12 +172,18 @@ def _read(question: Question, blank: Answer, replies: Sequence[Reply], match: Ma
         prompt_tokens=sum(reply.prompt_tokens for reply in replies),
         answer_tokens=sum(reply.answer_tokens for reply in replies),
         seconds=sum(reply.seconds for reply in replies),
+        cost=sum(reply.cost for reply in replies),
         cached=all(reply.cached for reply in replies),
     )
     if blank.mode == "generate":
         titles = generate.read(raw)
         if not titles:
-            return replace(answer, status="unparsed", error="no titles in the answer")
+            error = (
+                "no titles in the answer"
+                if raw.strip()
+                else "an empty answer: for a model that thinks, raise RAR_LLM_THINKING_TOKENS"
+            )
+            return replace(answer, status="unparsed", error=error)
         grounded = generate.ground(titles, question, match)
         return replace(
             answer,
@@ -163,6 +192,7 @@ def _read(question: Question, blank: Answer, replies: Sequence[Reply], match: Ma
             unmatched=grounded.unmatched,
             repeated=grounded.repeated,
             already_seen=grounded.already_seen,
+            titles=grounded.titles,
         )
     try:
         scores = likelihood.scores(replies) if blank.mode == "likelihood" else label.scores(raw, len(question.candidates))

@@ -1,4 +1,4 @@
-"""Feedback of a round: sets are drawn, the judge ranks those whose winner is not known beforehand, the pairs follow."""
+"""Feedback of a round: sets are drawn, the judge ranks those whose worth is not known beforehand, the pairs follow."""
 
 from __future__ import annotations
 
@@ -17,13 +17,12 @@ Ask = Callable[[Sequence[Question]], Sequence[Answer]]
 
 
 def choose_contexts(cases: pl.DataFrame, catalogue: Catalogue, count: int, seed: int, round_number: int) -> pl.DataFrame:
-    """At most `count` training cases with a text and a target in the corpus, drawn anew for every round."""
+    """At most `count` training cases of dialogues with a target in the corpus that the seeker did not dislike, drawn anew for every round."""
     known = pl.Series("known", catalogue.movie_ids, dtype=pl.String)
-    usable = cases.filter(
-        (pl.col("split") == "train")
-        & (pl.col("origin") == "dialogue")
-        & pl.col("targets").list.set_intersection(known.implode()).list.len().gt(0)
-    ).sort("case_id")
+    taught = pl.col("targets").list.set_difference("disliked").list.set_intersection(known.implode())
+    usable = cases.filter((pl.col("split") == "train") & (pl.col("origin") == "dialogue") & taught.list.len().gt(0)).sort(
+        "case_id"
+    )
     order = np.random.default_rng([seed, 1, round_number]).permutation(len(usable))[:count]
     return usable[sorted(order.tolist())]
 
@@ -39,52 +38,76 @@ def collect_feedback(
     sets: int,
     size: int,
     temperature: float,
+    skip_known: bool,
     seed: int,
     round_number: int,
 ) -> pl.DataFrame:
     """The table FEEDBACK of the given training cases.
 
     pools, pool_scores: (n, M) best movies of the present retriever and their scores, row by row of `cases`. A set without a target cannot earn a
-    reward and is skipped; where only one set of a context holds one, it wins without a question (PRIME). All other sets are asked.
+    reward and is skipped. Where only one set of a context holds one, it wins in any case: with `skip_known` without a question (PRIME); objectives
+    that learn from rewards or from places, not from who won, need the answer nevertheless. All other sets are asked.
     """
     rows: list[dict[str, object]] = []
-    questions: list[Question] = []
-    for number, case in enumerate(cases.iter_rows(named=True)):
+    asked: list[tuple[int, dict[str, object]]] = []
+    wanted = [
+        [target for target in targets if target not in set(disliked)]
+        for targets, disliked in cases.select("targets", "disliked").iter_rows()
+    ]
+    for number, case_id in enumerate(cases["case_id"]):
         generator = np.random.default_rng([seed, 2, round_number, number])
-        targets = catalogue.rows(case["targets"])
+        targets = catalogue.rows(wanted[number])
         drawn = draw_sets(
             pools[number], pool_scores[number], targets, sets=sets, size=size, temperature=temperature, generator=generator
         )
         holds = [bool(np.isin(members, targets).any()) for members in drawn.rows]
         for set_id, members in enumerate(drawn.rows):
-            movie_ids = [catalogue.movie_ids[row] for row in members]
-            row = {"case_id": case["case_id"], "set_id": set_id, "candidates": movie_ids, "targets": case["targets"]}
-            if holds[set_id] and sum(holds) > 1:
-                known = cards(movie_ids)
-                shown = tuple(known[movie_id] for movie_id in movie_ids)
-                questions.append(Question(f"{case['case_id']}#{set_id}", case["context"], shown, tuple(case["history"])))
+            row: dict[str, object] = {
+                "case_id": case_id,
+                "set_id": set_id,
+                "candidates": [catalogue.movie_ids[member] for member in members],
+                "targets": wanted[number],
+                "target_places": np.flatnonzero(np.isin(members, targets)).tolist(),
+                "forced": drawn.forced and set_id == 0,
+            }
+            if holds[set_id] and (sum(holds) > 1 or not skip_known):
+                asked.append((number, row))
             else:
                 row |= {"status": "skipped", "reward": float(holds[set_id])}
             rows.append(row)
+    known = cards(sorted({movie for _, row in asked for movie in row["candidates"]}))  # type: ignore[attr-defined]
+    contexts, histories = cases["context"].to_list(), cases["history"].to_list()
+    questions = [
+        Question(
+            f"{row['case_id']}#{row['set_id']}",
+            contexts[number],
+            tuple(known[movie] for movie in row["candidates"]),  # type: ignore[attr-defined]
+            tuple(histories[number]),
+        )
+        for number, row in asked
+    ]
     answers = {answer.question_id: answer for answer in ask(questions)}
-    for row in rows:
-        answer = answers.get(f"{row['case_id']}#{row['set_id']}")
-        if answer is None:
-            row.setdefault("status", "failed")
-            continue
-        row |= {
-            "status": answer.status,
-            "mode": answer.mode,
-            "model": answer.model,
-            "prompt_hash": answer.prompt_hash,
-            "raw_answer": answer.raw_answer or answer.error,
-            "ranking": list(answer.ranking),
-            "reward": ndcg(answer.ranking, row["targets"]) if answer.status == "answered" else None,  # type: ignore[arg-type]
-            "prompt_tokens": answer.prompt_tokens,
-            "answer_tokens": answer.answer_tokens,
-            "seconds": answer.seconds,
-        }
+    for _, row in asked:
+        row |= _answered(answers.get(f"{row['case_id']}#{row['set_id']}"), row["targets"])  # type: ignore[arg-type]
     return FEEDBACK.frame(rows)
+
+
+def _answered(answer: Answer | None, targets: Sequence[str]) -> dict[str, object]:
+    """What a row of FEEDBACK says of an answer; without one the call failed."""
+    if answer is None:
+        return {"status": "failed"}
+    return {
+        "status": answer.status,
+        "mode": answer.mode,
+        "model": answer.model,
+        "prompt_hash": answer.prompt_hash,
+        "raw_answer": answer.raw_answer or answer.error,
+        "ranking": list(answer.ranking),
+        "reward": ndcg(answer.ranking, targets) if answer.status == "answered" else None,
+        "prompt_tokens": answer.prompt_tokens,
+        "answer_tokens": answer.answer_tokens,
+        "seconds": answer.seconds,
+    }
 
 
 def build_preferences(feedback: pl.DataFrame) -> pl.DataFrame:
@@ -96,12 +119,15 @@ def build_preferences(feedback: pl.DataFrame) -> pl.DataFrame:
             if one["reward"] == other["reward"]:
                 continue
             winner, loser = (one, other) if one["reward"] > other["reward"] else (other, one)
-            reason = "target" if "skipped" in (winner["status"], loser["status"]) else "judge"
+            # a set without a target loses to one with, whatever the judge says
+            reason = "judge" if loser["status"] == winner["status"] == "answered" else "target"
             rows.append(
                 {
                     "case_id": case_id,
                     "winner": winner["candidates"],
                     "loser": loser["candidates"],
+                    "winner_set": winner["set_id"],
+                    "loser_set": loser["set_id"],
                     "winner_reward": winner["reward"],
                     "loser_reward": loser["reward"],
                     "reason": reason,

@@ -15,7 +15,8 @@ from typing import Any, NamedTuple
 import numpy as np
 import polars as pl
 
-from rar_pipeline.generation.questions import Answer, Candidate, Question
+from rar_pipeline.generation.candidates import candidates_of
+from rar_pipeline.generation.questions import Answer, Question
 from rar_pipeline.preference.feedback import Ask
 from rar_pipeline.preference.fusion import RankedCase, cross_fitted_weights, fuse
 from rar_pipeline.preference.sampling import ndcg
@@ -42,10 +43,8 @@ class Proposed(NamedTuple):
     scores: Mapping[str, float]
 
 
-def proposed(
-    cases: pl.DataFrame, catalogue: Catalogue, folder: Path, encode: Encode, settings: Settings, count: int
-) -> list[Proposed]:
-    """At most `count` validation cases, drawn by seed among those for which the retriever in `folder` proposes a target."""
+def proposed(cases: pl.DataFrame, catalogue: Catalogue, folder: Path, encode: Encode, settings: Settings) -> list[Proposed]:
+    """The validation cases that are checked, drawn by seed among those for which the retriever in `folder` proposes a target."""
     retriever, version = load(folder)
     judged = cases.filter(pl.col("split") == "validation").sort("case_id")
     queries = build_queries(judged, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
@@ -56,27 +55,25 @@ def proposed(
         scores = {catalogue.movie_ids[row]: value for row, value in pairs if row >= 0}
         if not scores.keys().isdisjoint(case["targets"]):
             hits.append(Proposed(case, scores))
-    order = np.random.default_rng([settings.seed, 4]).permutation(len(hits))[:count]
+    order = np.random.default_rng([settings.seed, 6]).permutation(len(hits))[: settings.cases_to_check]
     return [hits[number] for number in order]
 
 
-def check_judge(
-    drawn: Sequence[Proposed], cards: Callable[[Sequence[str]], Mapping[str, Candidate]], ask: Ask, seed: int
-) -> pl.DataFrame:
+def check_judge(drawn: Sequence[Proposed], movies: pl.DataFrame, ask: Ask, seed: int) -> pl.DataFrame:
     """The table JUDGE_CHECK: what the judge makes of every case in the retriever's order, and of some in a shuffled one.
 
     The weight of a case's fusion is fitted on the answered cases of other conversations. A case whose call failed keeps its row, without the
     judge's figures.
     """
+    cards = candidates_of(movies, [movie for _, scores in drawn for movie in scores])
     rows: list[dict[str, Any]] = []
     questions = []
     for number, (case, scores) in enumerate(drawn):
         orders = {"retriever": list(scores)}
         if number < SHUFFLED:
-            orders["shuffled"] = np.random.default_rng([seed, 4, number]).permutation(list(scores)).tolist()
-        known = cards(list(scores))
+            orders["shuffled"] = np.random.default_rng([seed, 6, number]).permutation(list(scores)).tolist()
         for shown, order in orders.items():
-            named = tuple(known[movie] for movie in order)
+            named = tuple(cards[movie] for movie in order)
             questions.append(Question(f"{case['case_id']}#{shown}", case["context"], named, tuple(case["history"])))
             rows.append(
                 {
@@ -93,9 +90,9 @@ def check_judge(
         if answer.status == "answered":
             row["judge"] = ndcg(fuse(_scores(row), answer.ranking, 1.0), row["targets"], CUTOFF)
     both = [row for row in rows if row["shown"] == "retriever" and row["status"] == "answered"]
-    cases = [RankedCase(row["dialogue_id"], _scores(row), row["ranking"], row["targets"]) for row in both]
-    for row, case, weight in zip(both, cases, cross_fitted_weights(cases, seed), strict=True):
-        row |= {"weight": weight, "fused": ndcg(fuse(case.scores, case.order, weight), case.targets, CUTOFF)}
+    ranked = [RankedCase(row["dialogue_id"], _scores(row), row["ranking"], row["targets"]) for row in both]
+    for row, one, weight in zip(both, ranked, cross_fitted_weights(ranked, seed), strict=True):
+        row |= {"weight": weight, "fused": ndcg(fuse(one.scores, one.order, weight), one.targets, CUTOFF)}
     return JUDGE_CHECK.frame(rows).sort("case_id", "shown")
 
 
@@ -123,6 +120,7 @@ def _answered(answer: Answer) -> dict[str, Any]:
         "prompt_tokens": answer.prompt_tokens,
         "answer_tokens": answer.answer_tokens,
         "seconds": answer.seconds,
+        "cost": answer.cost,
     }
 
 
@@ -146,7 +144,7 @@ class Difference:
 class Verdict:
     """What the check found. `passes`: the judge's order beats the retriever's, alone or fused; `sentence` says it with the figures.
 
-    `figures`: means of N@10, order bias, tokens and seconds, by name.
+    `figures`: means of N@10, order bias, tokens, seconds and cost, by name.
     """
 
     passes: bool
@@ -174,10 +172,8 @@ def verdict(table: pl.DataFrame, paired: Paired) -> Verdict:
     )
     alone, fused = differences
     winners = [name for name, found in (("alone", alone), ("fused with its scores", fused)) if found.beats]
-    said = f"the judge's order, {' and '.join(winners)}, beats the retriever's" if winners else ""
-    if not winners:
-        said = "the judge's order does not beat the retriever's"
-        said += ", which it falls short of even when fused" if fused.high < 0 else ""
+    how = f", {' and '.join(winners)}, beats" if winners else " does not beat"
+    said = f"the judge's order{how} the retriever's"
     return Verdict(bool(winners), f"{said} ({_told(figures, alone, fused)})", differences, figures)
 
 
@@ -216,7 +212,7 @@ def _metrics(compared: pl.DataFrame, order: str) -> pl.DataFrame:
 
 
 def _figures(table: pl.DataFrame) -> dict[str, float | int]:
-    """Counts, means of N@10 on the answered cases, order bias, tokens and seconds; what cannot be told is left out."""
+    """Counts, means of N@10 on the answered cases, order bias, tokens, seconds and cost; what cannot be told is left out."""
     shown = table.filter(pl.col("shown") == "retriever")
     compared = shown.filter(pl.col("status") == "answered")
     # by likelihood each candidate has its own prompt, so that another order asks nothing new
@@ -228,7 +224,8 @@ def _figures(table: pl.DataFrame) -> dict[str, float | int]:
         "conversations": compared["dialogue_id"].n_unique(),
         **{name: _mean(compared, name) for name in ("retriever", "chance", "judge", "fused", "weight")},
         "questions": len(asked),
-        **{name: asked[name].sum() for name in ("prompt_tokens", "answer_tokens", "seconds")},
+        **{name: int(asked[name].sum()) for name in ("prompt_tokens", "answer_tokens")},
+        **{name: float(asked[name].sum()) for name in ("seconds", "cost")},
     }
     for order in ("retriever", "shuffled"):
         part = table.filter((pl.col("shown") == order) & (pl.col("status") == "answered"))

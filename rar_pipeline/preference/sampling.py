@@ -28,9 +28,10 @@ def draw_sets(
 ) -> CandidateSets:
     """Gumbel-top-k: `sets` draws of `size` movies without replacement from softmax(scores / temperature) over the pool.
 
-    pool: (M,) catalogue rows; scores: (M,). The order within a set is the order of the draw (Plackett-Luce). Where no set holds a target,
-    the first target takes the last place of the first set, so that every context teaches something (PRIME, KDD 2025).
+    pool: (M,) catalogue rows, -1 where the catalogue had no more; scores: (M,). The order within a set is the order of the draw (Plackett-Luce).
+    Where no set holds a target, the first target takes the last place of the first set, so that every context teaches something (PRIME, KDD 2025).
     """
+    pool, scores = pool[pool >= 0], scores[pool >= 0]
     size = min(size, len(pool))
     noise = generator.gumbel(size=(sets, len(pool)))
     order = np.argsort(-(scores / temperature + noise), axis=1, kind="stable")[:, :size]

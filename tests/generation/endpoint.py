@@ -9,6 +9,7 @@ from typing import Any
 
 import httpx2
 
+from rar_pipeline.corpus.link import Link
 from rar_pipeline.generation.questions import Candidate, Question
 
 FILMS = {
@@ -28,8 +29,9 @@ def question(
     return Question(name, f"Recommender: Hi!\nSeeker: {text}", candidates(*ids) if ids else (), **more)
 
 
-def match(title: str, year: int | None) -> str | None:
-    return next((i for i, (t, y, _) in FILMS.items() if t.lower() == title.lower() and year in (None, y)), None)
+def match(title: str, year: int | None) -> Link:
+    found = next((i for i, (t, y, _) in FILMS.items() if t.lower() == title.lower() and year in (None, y)), None)
+    return Link(found, 1.0, "title and year") if found else Link(None, 0.0, "no such title")
 
 
 class Endpoint:

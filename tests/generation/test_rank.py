@@ -11,7 +11,8 @@ import pytest
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.generation.cache import AnswerCache, content_key
-from rar_pipeline.generation.questions import CallBudget, LanguageModelHandle, Question
+from rar_pipeline.generation.budget import Budget
+from rar_pipeline.generation.questions import LanguageModelHandle, Question
 from rar_pipeline.generation.rank import rank_all
 from tests.generation.endpoint import Endpoint, match, question
 
@@ -85,18 +86,18 @@ def test_a_failing_call_costs_its_question_and_not_the_run_and_is_not_kept(tmp_p
 
 def test_the_budget_stops_cleanly_and_cached_answers_cost_nothing(tmp_path):
     questions = [question(f"q{i}", f"wish {i}") for i in range(5)]
-    budget = CallBudget(limit=2)
+    budget = Budget(calls=3)  # one asks what the endpoint can do
     model = handle(cache=tmp_path / "a.sqlite", budget=budget)
     answers = rank_all(questions, model, match, transport=Endpoint().transport)
-    assert sum(a.status == "answered" for a in answers) == 2 == budget.spent
-    assert {a.error for a in answers if a.status == "failed"} == {"call budget is spent"}
+    assert sum(a.status == "answered" for a in answers) == 2 and budget.spent.calls == 3
+    assert {a.error for a in answers if a.status == "failed"} == {"the budget does not cover another call: 3 of 3 calls"}
     kept = rank_all(
         [q for q, a in zip(questions, answers, strict=True) if a.status == "answered"],
         model,
         match,
         transport=Endpoint().transport,
     )
-    assert all(a.cached for a in kept) and budget.spent == 2
+    assert all(a.cached for a in kept) and budget.spent.calls == 3
 
 
 @pytest.mark.parametrize("mode", ["likelihood", "label", "generate"])

@@ -1,4 +1,4 @@
-"""Sets are drawn as Plackett and Luce say, rewards are NDCG, pairs follow the rewards, and the objective is its equation."""
+"""Sets are drawn as Plackett and Luce say, rewards are NDCG, the judge is asked where it can say something, and pairs follow the rewards."""
 
 import itertools
 import math
@@ -7,34 +7,13 @@ import numpy as np
 import polars as pl
 import pytest
 import torch
-from hypothesis import given, settings
-from hypothesis import strategies as st
 
 from rar_pipeline.generation.questions import Answer, Candidate, Question
 from rar_pipeline.preference.feedback import build_preferences, choose_contexts, collect_feedback
-from rar_pipeline.preference.objectives import dpo, plackett_luce_log_probability
+from rar_pipeline.preference.objectives import plackett_luce_log_probability
 from rar_pipeline.preference.sampling import draw_sets, ndcg
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.tables import CASES, FEEDBACK
-
-
-def test_plackett_luce_by_hand() -> None:
-    # weights 4, 2, 1, 1: drawing the first and then the third has probability 4/8 x 1/4
-    logits = torch.log(torch.tensor([[4.0, 2.0, 1.0, 1.0]]))
-    assert plackett_luce_log_probability(logits, torch.tensor([[0, 2]])).item() == pytest.approx(
-        math.log(4 / 8 * 1 / 4), abs=1e-5
-    )
-
-
-@settings(max_examples=30, deadline=None)
-@given(seed=st.integers(0, 1000), size=st.integers(1, 4))
-def test_plackett_luce_probabilities_of_all_orders_add_up_to_one(seed: int, size: int) -> None:
-    logits = torch.randn(1, 5, generator=torch.Generator().manual_seed(seed), dtype=torch.float64)
-    total = sum(
-        plackett_luce_log_probability(logits, torch.tensor([order])).exp().item()
-        for order in itertools.permutations(range(5), size)
-    )
-    assert total == pytest.approx(1.0, abs=1e-9)
 
 
 def test_gumbel_top_k_draws_from_plackett_luce() -> None:
@@ -58,33 +37,6 @@ def test_ndcg_by_hand() -> None:
     assert ndcg(["x"] * 10 + ["a"], ["a"]) == 0.0
 
 
-def test_dpo_by_hand() -> None:
-    one = torch.tensor([-1.0])
-    loss, margin = dpo(one, one * 3, one * 2, one * 2, beta=0.5, label_smoothing=0.1)  # margin 0.5 * ((-1 + 3) - 0) = 1
-    assert margin.item() == pytest.approx(1.0)
-    assert loss.item() == pytest.approx(-0.9 * math.log(1 / (1 + math.exp(-1))) - 0.1 * math.log(1 / (1 + math.exp(1))), abs=1e-6)
-
-
-def test_movies_that_both_sets_draw_alike_get_no_gradient() -> None:
-    """Sets that share their first draws differ only in the rest: what is shared cancels but for the renormalisation it is part of."""
-    logits = torch.randn(1, 6, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    with torch.no_grad():
-        reference = logits.clone()
-    winner, loser = torch.tensor([[0, 1, 2]]), torch.tensor([[0, 1, 3]])
-    loss, _ = dpo(
-        plackett_luce_log_probability(logits, winner),
-        plackett_luce_log_probability(logits, loser),
-        plackett_luce_log_probability(reference, winner),
-        plackett_luce_log_probability(reference, loser),
-        beta=0.1,
-        label_smoothing=0.0,
-    )
-    loss.backward()
-    assert logits.grad is not None
-    torch.testing.assert_close(logits.grad[0, [0, 1, 4, 5]], torch.zeros(4), atol=1e-7, rtol=0)
-    assert logits.grad[0, 2] < 0 < logits.grad[0, 3], "a step down the gradient raises the winner and lowers the loser"
-
-
 def case(number: int, targets: list[str], **extra: object) -> dict[str, object]:
     base = {
         "dataset": "redial",
@@ -100,7 +52,9 @@ def case(number: int, targets: list[str], **extra: object) -> dict[str, object]:
 CATALOGUE = Catalogue(tuple(f"m{n}" for n in range(8)), np.zeros((8, 2), np.float16), np.zeros((8, 3), np.float32))
 
 
-def collect(cases: pl.DataFrame, answer: object, scores: np.ndarray) -> tuple[pl.DataFrame, list[Question]]:
+def collect(
+    cases: pl.DataFrame, answer: object, scores: np.ndarray, skip_known: bool = True, sets: int = 2
+) -> tuple[pl.DataFrame, list[Question]]:
     asked: list[Question] = []
 
     def ask(questions: list[Question]) -> list[Answer]:
@@ -116,9 +70,10 @@ def collect(cases: pl.DataFrame, answer: object, scores: np.ndarray) -> tuple[pl
         CATALOGUE,
         cards,
         ask,
-        sets=2,
+        sets=sets,
         size=3,
         temperature=1.0,
+        skip_known=skip_known,
         seed=0,
         round_number=1,
     )
@@ -138,6 +93,28 @@ def test_the_judge_is_asked_only_where_the_winner_is_open() -> None:
     assert not asked and frame["status"].to_list() == ["skipped"] * 2
     assert frame["reward"].to_list() == [1.0, 0.0], "the set with the forced target wins unasked"
     assert build_preferences(frame)["reason"].to_list() == ["target"]
+    assert frame.select("forced", "target_places").rows() == [(True, [2]), (False, [])]
+
+
+def test_objectives_that_learn_from_rewards_have_every_set_with_a_target_ranked() -> None:
+    frame, asked = collect(CASES.frame([case(1, ["m7"])]), answered, np.array([0.0] * 7 + [-90.0]), skip_known=False, sets=4)
+    assert [question.question_id for question in asked] == ["1:1#0"]
+    assert frame["status"].to_list() == ["answered", "skipped", "skipped", "skipped"]
+    assert frame["reward"].to_list() == [pytest.approx(1 / math.log2(4)), 0.0, 0.0, 0.0], "the judge left it on the third place"
+
+
+def test_what_the_seeker_disliked_is_not_taught() -> None:
+    disliked = case(1, ["m0", "m1"], disliked=["m0"])
+    frame, _ = collect(CASES.frame([disliked]), answered, np.array([90.0] + [0.0] * 6 + [-90.0]))
+    assert set(frame["targets"].explode()) == {"m1"}
+    only_disliked = CASES.frame([case(2, ["m0"], disliked=["m0"])])
+    assert not len(choose_contexts(only_disliked, CATALOGUE, 10, seed=0, round_number=1))
+
+
+def test_a_pool_that_the_catalogue_could_not_fill_gives_no_movie_twice() -> None:
+    pool, scores = np.array([4, 5, 6, -1, -1]), np.array([1.0, 1.0, 1.0, -np.inf, -np.inf])
+    drawn = draw_sets(pool, scores, [], sets=50, size=4, temperature=1.0, generator=np.random.default_rng(0)).rows
+    assert all(sorted(members) == [4, 5, 6] for members in drawn.tolist())
 
 
 def test_a_failed_call_costs_its_case_and_is_counted() -> None:
@@ -166,4 +143,4 @@ def test_equal_rewards_make_no_pair() -> None:
         for n, reward in enumerate((0.5, 0.5, 1.0))
     ]
     pairs = build_preferences(FEEDBACK.frame(rows))
-    assert pairs.select("winner_reward", "loser_reward").rows() == [(1.0, 0.5)] * 2
+    assert pairs.select("winner_set", "loser_set", "winner_reward", "loser_reward").rows() == [(2, 0, 1.0, 0.5), (2, 1, 1.0, 0.5)]
