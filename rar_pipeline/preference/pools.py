@@ -1,6 +1,6 @@
 """Scores of the movies in fixed pools under a retriever that is being trained: the same figures as search gives, differentiable and cheap.
 
-A pool holds the M best movies of one query. What training does not change is computed once: the cosine and the co-occurrence part of every score.
+A pool holds the M best movies of one query. What training does not change is computed once: the cosine, co-occurrence and newcomer parts of every score.
 The rest is two products against the distinct movies of all pools: q W against their frozen text embeddings, so that no item vector is ever made,
 and q against the residuals. Left out: movies outside the pools, which a round does not look at.
 """
@@ -15,6 +15,7 @@ from torch.nn import functional as F  # noqa: TID253
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
 from rar_pipeline.retriever.network import Retriever
+from rar_pipeline.retriever.newcomers import find_newcomers
 from rar_pipeline.retriever.search import cooccurrence, known_numbers
 
 NOWHERE = -1e9  # score of a place without a movie: no probability, and still a number
@@ -44,6 +45,8 @@ class Pools:
         self.numbers = torch.from_numpy(numbers[distinct]).to(device)  # (U,) number of a known movie or -1
         self.place = torch.from_numpy(place).to(device)  # (n, M) in `distinct`
         self.empty = torch.from_numpy(rows < 0).to(device)  # (n, M)
+        config = retriever.config
+        self.newcomers = find_newcomers(catalogue, tuple(known), config.newcomers, config.newcomer_votes)
         self.fixed = self._fixed(retriever)  # (n, M)
 
     def __len__(self) -> int:
@@ -53,7 +56,7 @@ class Pools:
     def _fixed(self, retriever: Retriever) -> Tensor:
         """The part of the scores that no training changes, and `NOWHERE` where there is no movie."""
         parts = []
-        weight = float(retriever.cooccurrence_weight)
+        weight, forward = float(retriever.cooccurrence_weight), float(retriever.newcomer_weight)
         axes = self.embeddings @ retriever.axes.T  # (U, A)
         for start in range(0, len(self), ROWS):
             chosen = np.arange(start, min(start + ROWS, len(self)))
@@ -67,8 +70,18 @@ class Pools:
                     cooccurrence(retriever, histories).to(self.device), (0, 1)
                 )  # numbers of -1 read the last column: zero
                 part = part + weight * sums.gather(1, self.numbers[place] % sums.shape[1])
+            if forward:
+                part = part + forward * self._alike(chosen)
             parts.append(part.masked_fill(self.empty[chosen], NOWHERE))
         return torch.cat(parts) if parts else self.place.float()
+
+    def _alike(self, chosen: np.ndarray) -> Tensor:
+        """How much the newcomers among some pools resemble a movie of the history, (b, M), 0 elsewhere."""
+        found = np.zeros((len(chosen), self.rows.shape[1]), np.float32)
+        for place, row in enumerate(chosen):
+            for movie, likeness in self.newcomers.alike(self._numbers_of(self.queries.histories[row])).items():
+                found[place, self.rows[row] == movie] = likeness
+        return torch.from_numpy(found).to(self.device)
 
     def _numbers_of(self, movies: tuple[int, ...]) -> list[int]:
         return self.numbers[np.searchsorted(self.distinct, np.array(movies, np.int64))].tolist() if movies else []

@@ -270,40 +270,44 @@ def _sums(
     items[:, :width] = table
     items[:, width] = 1
     items[:, width + 1] = bias * LOG2_E
-    askers = torch.zeros(n, padded, dtype=kind)
-    askers[:, :width] = queries * LOG2_E
-    askers[:, width + 1] = 1
-    shift = _shift(queries, table, bias, own_bias, askers, items).to(kind).to(exact)  # exact in every dtype from here on
-    askers[:, width] = -shift
-    own_logit = (torch.linalg.vecdot(queries, own) + own_bias) * LOG2_E - shift  # (n,)
-
     block = _block(n, m, kind.itemsize)
+    full = -(-n // block) * block  # the last block is filled up: a product in bfloat16 is compiled, and kept, once a shape
     tile = max(32, TILE_BYTES // (block * kind.itemsize))
     tiles = [slice(start, min(start + tile, m)) for start in range(0, m, tile)]
     workers = min(torch.get_num_threads(), len(tiles))
     shares = [range(worker, len(tiles), workers) for worker in range(workers)]
     side_by_side: Callable[..., Iterable[Any]] = map if workers == 1 else _threads(os.getpid(), workers).map
-    rest = torch.zeros(n, dtype=exact)  # sum of 2 ** u over the candidates
-    to_queries = torch.zeros(n if gradients else 0, width, dtype=exact)
+    askers = torch.zeros(full, padded, dtype=kind)
+    askers[:n, :width] = queries * LOG2_E
+    askers[:n, width + 1] = 1
+    offset = torch.maximum(bias.abs().max(), own_bias.abs().max())
+    bound = torch.linalg.vector_norm(queries, dim=1).max() * torch.linalg.vector_norm(table, dim=1).max() + offset  # Cauchy-Schwarz
+    shift = torch.zeros(n, dtype=exact)  # what is taken from the logits of each query, in bits: nothing where none can be too large
+    if bound * LOG2_E > SAFE_EXPONENT:
+        shift = _largest(askers, items, block, tiles)[:n].to(exact)  # exact in every dtype from here on
+    askers[:n, width] = -shift
+    own_logit = (torch.linalg.vecdot(queries, own) + own_bias) * LOG2_E - shift  # (n,)
+
+    rest = torch.zeros(full, dtype=exact)  # sum of 2 ** u over the candidates
+    to_queries = torch.zeros(full if gradients else 0, width, dtype=exact)
     to_table = torch.zeros(m if gradients else 0, width, dtype=exact)
     to_bias = torch.zeros(m if gradients else 0, dtype=exact)
     held = torch.empty(m, block, dtype=kind) if gradients else None  # 2 ** u of one block of queries, transposed
     weight = torch.empty(n, dtype=exact)
-    for first in range(0, n, block):
-        mine = slice(first, min(first + block, n))
-        size = mine.stop - first
-        here = None if held is None else held.view(-1)[: m * size].view(m, size)
+    for first in range(0, full, block):
+        mine, real = slice(first, first + block), slice(first, min(first + block, n))
         pairs = _excluded_by_tile(excluded, mine, tile, m)
-        for towards, mass in side_by_side(partial(_ahead, askers[mine], items, width, tiles, pairs, here, exact), shares):
+        for towards, mass in side_by_side(partial(_ahead, askers[mine], items, width, tiles, pairs, held, exact), shares):
             rest[mine] += mass
             if gradients:
                 to_queries[mine] += towards
-        if here is not None:
-            weight[mine] = 1 / (n * (rest[mine] + torch.exp2(own_logit[mine])))
-            weighted = torch.zeros(size, padded, dtype=kind)
-            weighted[:, :width] = queries[mine] * weight[mine, None]
-            weighted[:, width] = weight[mine]
-            list(side_by_side(partial(_back, weighted, here, tiles, to_table, to_bias), shares))
+        if held is not None:
+            weight[real] = 1 / (n * (rest[real] + torch.exp2(own_logit[real])))
+            weighted = torch.zeros(block, padded, dtype=kind)
+            weighted[: real.stop - first, :width] = queries[real] * weight[real, None]
+            weighted[: real.stop - first, width] = weight[real]
+            list(side_by_side(partial(_back, weighted, held, tiles, to_table, to_bias), shares))
+    rest, to_queries = rest[:n], to_queries[:n]
     loss = torch.log2(rest + torch.exp2(own_logit)).sub_(own_logit).mean() / LOG2_E
     if not gradients:
         return _Sums(loss, to_queries, to_table, to_bias, to_queries, to_bias)
@@ -372,19 +376,10 @@ def _block(n: int, m: int, itemsize: int) -> int:
     return min(most, -(-n // (16 * blocks)) * 16)
 
 
-def _shift(queries: Tensor, table: Tensor, bias: Tensor, own_bias: Tensor, askers: Tensor, items: Tensor) -> Tensor:
-    """What is taken from the logits of each query (n,), in bits: nothing where no logit can be too large, else the largest of them."""
-    lengths = torch.linalg.vector_norm(table, dim=1).max()
-    offset = torch.maximum(bias.abs().max(), own_bias.abs().max())
-    bound = (torch.linalg.vector_norm(queries, dim=1).max() * lengths + offset) * LOG2_E  # Cauchy-Schwarz
-    if bound < SAFE_EXPONENT:
-        return torch.zeros_like(queries[:, 0])
-    step = max(1, TILE_BYTES // (len(askers) * items.element_size()))
-    largest = torch.full_like(queries[:, 0], -math.inf)
-    for start in range(0, len(items), step):
-        logits = items[start : start + step] @ askers.T
-        largest = torch.maximum(largest, logits.amax(dim=0))
-    return largest
+def _largest(askers: Tensor, items: Tensor, block: int, tiles: Sequence[slice]) -> Tensor:
+    """The largest logit of each query, in the dtype of the products."""
+    found = [torch.stack([(items[part] @ some.T).amax(dim=0) for part in tiles]).amax(dim=0) for some in askers.split(block)]
+    return torch.cat(found)
 
 
 def _excluded_by_tile(excluded: tuple[Tensor, Tensor], mine: slice, tile: int, m: int) -> tuple[Tensor, Tensor, list[int]]:

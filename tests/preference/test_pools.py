@@ -23,16 +23,22 @@ from ..retriever.conftest import World, world  # noqa: F401  (a fixture)
 
 @pytest.mark.parametrize("changes", [{}, {"use_text": False, "use_item_text": False, "neighbours": 0}])
 def test_pools_score_as_search_does(world: World, tmp_path: Path, changes: dict[str, object]) -> None:  # noqa: F811
-    settings = Settings(hidden=16, pretraining_epochs=1, epochs=1, batch=32, negatives=8, neighbours=5).model_copy(update=changes)
+    settings = Settings(
+        hidden=16, pretraining_epochs=1, epochs=1, batch=32, negatives=8, neighbours=5, newcomer_votes=0
+    ).model_copy(update=changes)
     made_of = world.catalogue, world.encode, settings, lambda line: None
     pretrain(tmp_path / "pretrained", tmp_path / "attempts", world.cases, world.mentions, *made_of)
     supervised_round(tmp_path / "round_0", tmp_path / "attempts", "redial", world.cases, tmp_path / "pretrained", *made_of)
     retriever, version = load(tmp_path / "round_0")
     if settings.neighbours:
         retriever.cooccurrence_weight = torch.tensor(3.0)
+    retriever.newcomer_weight = torch.tensor(7.0)
     queries = build_queries(world.cases.head(50), world.catalogue, world.encode, turns=6, max_history=50)
     found, scores = search(build_index(retriever, world.catalogue, version.known), queries, 72)  # more than a history leaves
     assert (found < 0).any()
+    if not changes:
+        without, _ = search(build_index(retriever, world.catalogue, version.known), queries, 72, newcomer_weight=0.0)
+        assert (without != found).any(), "newcomers are put forward in this world"
     pools = Pools(retriever, world.catalogue, version.known, queries, found)
     mine = pools.all_scores(retriever).numpy()
     np.testing.assert_allclose(mine[found >= 0], scores[found >= 0], rtol=1e-4, atol=1e-4)
