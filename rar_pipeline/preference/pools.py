@@ -1,6 +1,6 @@
 """Scores of the movies in fixed pools under a retriever that is being trained: the same figures as search gives, differentiable and cheap.
 
-A pool holds the M best movies of one query. What training does not change is computed once: the cosine, co-occurrence and newcomer parts of every score.
+A pool holds the M best movies of one query. What training does not change is computed once: cosine, co-occurrence and newcomers of every score.
 The rest is two products against the distinct movies of all pools: q W against their frozen text embeddings, so that no item vector is ever made,
 and q against the residuals. Left out: movies outside the pools, which a round does not look at.
 """
