@@ -153,7 +153,8 @@ def preference_round(
         "validation": content_hash(judged),
         "watched_cases": settings.cases_to_watch,
     }
-    made_from = {**asdict(config), "pool": settings.pool, "candidates": settings.candidates, **inputs}
+    read = settings.model_dump(include={"encoder", "context_turns", "max_history"})  # what a query is made of
+    made_from = {**asdict(config), **read, "pool": settings.pool, "candidates": settings.candidates, **inputs}
     fingerprint = digest(CODE, number, made_from)
     if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
