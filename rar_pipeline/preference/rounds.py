@@ -142,10 +142,12 @@ def preference_round(
     from rar_pipeline.preference.pools import Pools
     from rar_pipeline.preference.training import PreferenceModule, train_round
 
+    taught = rewarded(feedback)
+    if taught.is_empty():  # nothing is trained, so that there is no epoch for the LLM to choose
+        settings = settings.model_copy(update={"watched_cases": 0})
     config = round_config(settings, number)
     before = read_record(parent)
     judged = cases.filter(pl.col("split") == "validation")
-    taught = rewarded(feedback)
     inputs = {
         "parent_sha256": before.weights_sha256,
         "feedback": content_hash(taught),
