@@ -65,8 +65,8 @@ def test_coverage_gini_and_unmatched_rate():
         [
             listed("1:1", "a", "same"),
             listed("2:1", "a", "same"),
-            listed("1:1", "ab", "even") | {"unmatched": 1},
-            listed("2:1", "cd", "even") | {"unmatched": 3},
+            listed("1:1", "ab", "even") | {"unmatched": 1, "titles": 3},
+            listed("2:1", "cd", "even") | {"unmatched": 3, "titles": 5},
             listed("1:1", "", "none"),
         ]
     )
