@@ -33,7 +33,7 @@ def reliability(recommendations: pl.DataFrame, cases: pl.DataFrame, candidates: 
     )
     case = (*_SYSTEM, "case_id")
     weight = (pl.col("score") - pl.col("score").max().over(case)).exp()
-    right = pl.col("targets").list.contains("movie_id").cast(pl.Float64)
+    right = pl.col("targets").list.contains(pl.col("movie_id")).cast(pl.Float64)
     valued = (
         shown.with_columns(p=weight / weight.sum().over(case), right=right)
         .with_columns(found=pl.col("right").sum().over(case))

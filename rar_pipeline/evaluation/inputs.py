@@ -13,6 +13,7 @@ import polars as pl
 from rar_pipeline.evaluation.champion import told
 from rar_pipeline.evaluation.corpus_records import CorpusRecords
 from rar_pipeline.evaluation.data_quality import data_quality
+from rar_pipeline.evaluation.judge_section import checked
 from rar_pipeline.evaluation.report import ReportInputs
 from rar_pipeline.evaluation.systems import after_llm, descriptions, with_champion
 from rar_pipeline.files import sha256_of
@@ -39,7 +40,7 @@ def report_inputs(
     contents: Mapping[str, str],
     upstream: Mapping[str, Sequence[str]],
 ) -> ReportInputs:
-    """Inputs of the report. `tables`: mentions, cases, recommendations and metrics of all data sets together, by name.
+    """Inputs of the report. `tables`: mentions, cases, recommendations, metrics and judge_check of all data sets together, by name.
 
     `records`: how the corpus was made, from `corpus_records.read_records`; without them the data-quality section counts `movies` alone. `served`,
     `champions`, `histories`: by data set, the system that serves, its record, every change. `contents`: hashes of tables; `upstream`: what each
@@ -78,6 +79,7 @@ def report_inputs(
             name: curves(versions, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))
         },
         feedback=feedback,
+        judge_checks=checked(tables["judge_check"], settings),
         dropped=dropped_mentions(tables["mentions"]),
         data_quality=data_quality(movies, records or CorpusRecords()),
     )

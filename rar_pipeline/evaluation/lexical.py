@@ -25,17 +25,24 @@ if TYPE_CHECKING:
 
 
 def bm25(movies: pl.DataFrame, cases: pl.DataFrame, folder: Path, *, turns: int, system: str = "bm25") -> pl.DataFrame:
-    """Movies by BM25 between the last `turns` turns of the conversation and the movie's text; a frame of `tables.RECOMMENDATIONS`.
+    """Movies by BM25 between what was said and named and each movie's text; a frame of `tables.RECOMMENDATIONS`.
 
-    `movies` is a frame of `tables.MOVIES`; `folder` keeps the index. Lucene's variant, k1 1.5, b 0.75, English stop words left out.
-    Movies that share no word with the conversation are not recommended, so a list may be short.
+    The query is the last `turns` turns of the conversation and the texts of the movies of its history: the words of the turns alone say
+    "movie", "seen" and "great", which are titles too, and find almost nothing. `movies` is a frame of `tables.MOVIES`; `folder` keeps the
+    index. Lucene's variant, k1 1.5, b 0.75, English stop words left out. Movies that share no word with the query are not recommended, so
+    a list may be short.
     """
     import bm25s
 
     movies = movies.sort("movie_id")
-    index = kept_index(item_texts(movies), folder)
-    texts = [query_text(context, turns) for context in cases["context"]]
-    words = bm25s.tokenize(texts, stopwords="en", return_ids=False, show_progress=False)
+    texts = item_texts(movies)
+    index = kept_index(texts, folder)
+    text_of = dict(zip(movies["movie_id"], texts, strict=True))
+    asked_for = [
+        " ".join((query_text(context, turns), *(text_of[movie] for movie in history if movie in text_of)))
+        for context, history in zip(cases["context"], cases["history"], strict=True)
+    ]
+    words = bm25s.tokenize(asked_for, stopwords="en", return_ids=False, show_progress=False)
 
     def parts() -> Iterable[Floats]:
         for asked in words:
