@@ -1,7 +1,7 @@
 # make run               everything on the bundled sample world            make run SOURCES=../mirror PRESET=full    on real data
 # make test              set-up, lint, types, tests                        make test-all                             the slow tests too
 # make dev               the Dagster UI and daemon on port 3000            make evaluate DATASET=redial TEST=folder   on held-out test files
-.PHONY: setup run dev check test test-all evaluate bench clean lock
+.PHONY: setup run dev check test test-all evaluate rollback chat bench clean lock
 export DAGSTER_HOME := $(CURDIR)
 # threads that wait sleep: where they spin, two processes on a few cores slow each other several times
 export OMP_WAIT_POLICY := PASSIVE
@@ -36,6 +36,12 @@ test-all: check
 
 evaluate: setup ## the champion on test files that were never in the lake: DATASET=redial TEST=folder [PROTOCOL=cikm23] [ANSWERS=file] [LLM=1]
 	@$(BIN)/python -m rar_pipeline.evaluate --dataset "$(DATASET)" --test "$(TEST)" $(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(ANSWERS),--answers "$(ANSWERS)") $(if $(LLM),--llm)
+
+chat: setup ## talk to the champion in a browser, on port 8000: DATASET=redial [ARGS=--no-keep]
+	@$(BIN)/python -m rar_pipeline.cli serve $(if $(DATASET),--dataset "$(DATASET)") $(ARGS)
+
+rollback: setup ## an earlier champion serves again: DATASET=redial TO=previous (or round_0, or an id of its history) [WHY="..."]
+	$(BIN)/dagster asset materialize -m rar_pipeline.definitions --select champion --partition "$(DATASET)" --config-json '{"ops": {"champion": {"config": {"rollback_to": "$(TO)", "reason": "$(WHY)"}}}}'
 
 bench: setup ## speed and memory beside named peers, where ../shared or FILES= holds the publishers' files
 	@for name in corpus linker merge_quality search retriever_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done

@@ -7,7 +7,6 @@ with --llm, are kept where all answers are.
 from __future__ import annotations
 
 import argparse
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
@@ -107,6 +106,7 @@ def evaluate(
 ) -> tuple[dict[str, Any], Path]:
     """The report, as written to report.json, and its folder. Raises RarError for files or a lake that will not do."""
     from rar_pipeline.evaluation import heldout_report as page
+    from rar_pipeline.evaluation import published
     from rar_pipeline.evaluation.heldout import answer_metrics, board, results, scored, target_by_target
 
     layout, files = heldout.test_files(test, dataset, protocol)
@@ -114,14 +114,14 @@ def evaluate(
     if answers and layout != "cikm23":
         raise RarError(f"{answers}: answers belong to rows of {cikm23.TEST}; {test} is read as the publisher's files")
     lake = Lake(root=str(settings.root))
-    version, choice = champion_of(lake, dataset)
+    version, folder, choice = champion_of(lake, dataset)
     settings = as_trained(settings, version).model_copy(update={"judged_cases": judged} if judged else {})
     out = out or lake.folder("evaluation", "heldout") / f"{dataset}-{protocol}"
 
     trial, warnings = read_trial(lake, layout, files, dataset, protocol)
     log(f"{test}: {len(trial.asked):,} turns to answer, protocol {protocol}; {version.name} of {settings.root}")
     named, counts = read_lists(answers, trial, log) if answers else (None, {})
-    lists = recommend(settings, lake, trial, version, out, llm, log)
+    lists = recommend(settings, lake, trial, version, folder, out, llm, log)
     each = trial.test is not None and protocol == "cikm23"
     metrics = scored(target_by_target(lists, trial.cases) if each else lists, trial.cases, protocol)
     if named is not None and trial.named is not None:
@@ -145,7 +145,7 @@ def evaluate(
         "answers": counts,
         "versions": versions(settings, lake, version, llm)
         | {path.name: sha256_of(path) for path in [*sorted(files.values()), *([answers] if answers else [])]},
-        "published": page.published(dataset),
+        "published": published.tables(dataset),
     }
     write_json(out / "report.json", report)
     with replacing(out / "report.html") as temporary:
@@ -153,22 +153,20 @@ def evaluate(
     return report, out
 
 
-def champion_of(lake: Lake, dataset: str) -> tuple[Version, dict[str, Any]]:
-    """The version that serves and the record of its choice. Raises RarError where there is none, or its weights were changed since."""
+def champion_of(lake: Lake, dataset: str) -> tuple[Version, Path, dict[str, Any]]:
+    """The version that serves, its folder, and the record of its choice. Raises RarError where there is none, or its weights were changed since."""
+    from rar_pipeline.evaluation.champion import champion_folder, read_champion
     from rar_pipeline.retriever.version import WEIGHTS, read_record
 
-    path = lake.folder("evaluation", "champion", dataset) / "champion.json"
-    try:
-        choice = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        raise RarError(f"{path}: no champion of {dataset} yet; run `make run` first, with the same SOURCES") from None
-    except json.JSONDecodeError as error:
-        raise RarError(f"{path}, line {error.lineno}: damaged ({error.msg}); materialise the asset champion again") from None
-    folder = lake.folder("retriever", choice["version"], dataset)
+    place = lake.folder("evaluation", "champion", dataset)
+    choice = read_champion(place)
+    if choice is None:
+        raise RarError(f"{place}: no champion of {dataset} yet; run `make run` first, with the same SOURCES")
+    folder = champion_folder(lake.path, choice)
     version = read_record(folder)
     if not (folder / WEIGHTS).is_file() or sha256_of(folder / WEIGHTS) != choice["weights_sha256"]:
         raise RarError(f"{folder / WEIGHTS}: not the weights that were chosen as champion; materialise the asset champion again")
-    return version, choice
+    return version, folder, choice
 
 
 def as_trained(settings: Settings, version: Version) -> Settings:
@@ -218,17 +216,17 @@ def read_lists(path: Path, trial: Trial, log: Log) -> tuple[NamedLists, dict[str
     return named, {**named.counts, "prompts_with_the_last_turn_share": borne_out(replies, trial.test.rows)}
 
 
-def recommend(settings: Settings, lake: Lake, trial: Trial, version: Version, out: Path, llm: bool, log: Log) -> pl.DataFrame:
-    """Lists of every system for the cases that are asked, a frame of RECOMMENDATIONS."""
+def recommend(
+    settings: Settings, lake: Lake, trial: Trial, version: Version, folder: Path, out: Path, llm: bool, log: Log
+) -> pl.DataFrame:
+    """Lists of every system for the cases that are asked, a frame of RECOMMENDATIONS; `folder` holds the champion."""
     from rar_pipeline.defs.retriever import encoder, read_catalogue
     from rar_pipeline.defs.rounds import judge
-    from rar_pipeline.evaluation.heldout import restricted, unasked
-    from rar_pipeline.evaluation.systems import after_llm
+    from rar_pipeline.evaluation.heldout import restricted
     from rar_pipeline.evaluation.systems import recommend as all_systems
 
-    folder = lake.folder("retriever", version.name, version.dataset)
     catalogue, mentions, movies = read_catalogue(lake), lake.read(MENTIONS, version.dataset), lake.read(MOVIES)
-    # the lake is only read: what is embedded of the test files lies beside the report
+    # the lake is only read: what is embedded of the test files, and the index of words, lie beside the report
     encode = encoder(settings.model_copy(update={"lake": out}), log)
     model = _language_model(settings)
     with judge(lake, model, log) as ask:
@@ -239,13 +237,12 @@ def recommend(settings: Settings, lake: Lake, trial: Trial, version: Version, ou
             catalogue,
             {CHAMPION: folder},
             encode,
-            ask if llm else unasked,
-            llm and model.generates,
-            settings,
-            log if llm else lambda line: log(line.partition(";")[0]),
+            ask if llm else None,
+            model.generates,
+            settings.model_copy(update={"order_cases": 0}),
+            log,
+            indexes=out / "bm25",
         )
-    if not llm:
-        frame = frame.filter(pl.col("system") != after_llm(CHAMPION))
     if trial.items:
         frame = pl.concat([frame, restricted(folder, catalogue, trial.items, trial.asked, encode, settings, THEIR_ITEMS)])
     return frame
@@ -269,7 +266,7 @@ def described(version: Version, systems: set[str]) -> dict[str, str]:
         ANSWERS: "Titles of --answers, each as the nearest name of entity2id.json, as the authors score them",
         CLOSE_ANSWERS: "The same without titles that are more than two edits from every name",
     }
-    said |= {name: text for name, text in descriptions(0).items() if name in ("popularity", "dense", "ease", LLM_ALONE)}
+    said |= {name: text for name, text in descriptions(0).items() if name in ("popularity", "bm25", "dense", "ease", LLM_ALONE)}
     return {name: text for name, text in said.items() if name in systems}
 
 

@@ -165,6 +165,7 @@ class LanguageModel(dg.ConfigurableResource):
     def open(self) -> Iterator[LanguageModelHandle]:
         """A handle to the running model; the embedded server ends with the block. Raises RarError where no model can be reached."""
         from rar_pipeline.generation.budget import Budget
+        from rar_pipeline.generation.client import on_record
         from rar_pipeline.generation.embedded import EmbeddedServer
         from rar_pipeline.generation.questions import LanguageModelHandle
 
@@ -202,7 +203,9 @@ class LanguageModel(dg.ConfigurableResource):
                 tokens_per_minute=self.tokens_per_minute,
                 prompt_price=self.prompt_price,
                 answer_price=self.answer_price,
-                budget=Budget(self.max_calls, self.max_total_tokens, self.max_cost),
+                budget=Budget(
+                    self.max_calls, self.max_total_tokens, self.max_cost, on_record(Path(self.cache), self.base_url, self.model)
+                ),
                 thinking_tokens=self.thinking_tokens,
                 reasoning_effort=self.reasoning_effort,
                 **common,

@@ -1,10 +1,12 @@
 """Recommendations of every system -> metrics -> leaderboard, champion, report, and the database for people who browse."""
 
-import json
-from typing import TYPE_CHECKING
+from contextlib import ExitStack
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any
 
 import dagster as dg
 import polars as pl
+from pydantic import Field
 
 from rar_pipeline.defs.conversations import cases, mentions
 from rar_pipeline.defs.corpus import CONVERSATION_PUBLISHERS, MOVIE_PUBLISHERS
@@ -19,6 +21,7 @@ from rar_pipeline.tables import (
     CASES,
     DATASETS,
     FEEDBACK,
+    ITEM_EMBEDDINGS,
     LEADERBOARD,
     MENTIONS,
     METRICS,
@@ -26,10 +29,12 @@ from rar_pipeline.tables import (
     RAW_FILES,
     RECOMMENDATIONS,
     TABLES,
+    TITLES,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
+    from pathlib import Path
 
     from rar_pipeline.retriever.version import Version
     from rar_pipeline.tables import Table
@@ -43,6 +48,20 @@ def made(lake: Lake, table: "Table", name: str | None = None) -> list[str]:
 def all_of(lake: Lake, table: "Table") -> pl.DataFrame:
     """A partitioned table with all its data sets."""
     return pl.concat([table.empty(), *(lake.read(table, dataset) for dataset in made(lake, table))])
+
+
+def rounds_of(lake: Lake, dataset: str, settings: Settings) -> "dict[str, Path]":
+    """Folders of a data set's rounds, oldest first, by name."""
+    names = (f"round_{number}" for number in range(settings.rounds + 1))
+    return {name: lake.folder("retriever", name, dataset) for name in names}
+
+
+def contenders(lake: Lake, dataset: str, settings: Settings) -> "dict[str, Path]":
+    """Folders of the versions that are evaluated, oldest first: what serves, where that is no round any more, and the rounds."""
+    from rar_pipeline.evaluation.champion import incumbent
+
+    rounds = rounds_of(lake, dataset, settings)
+    return incumbent(lake.path, lake.folder("evaluation", "champion", dataset), rounds, settings.model_dump()) | rounds
 
 
 def recommendations(settings: Settings) -> dg.AssetsDefinition:
@@ -64,18 +83,21 @@ def recommendations(settings: Settings) -> dg.AssetsDefinition:
         from rar_pipeline.evaluation.systems import recommend
 
         dataset = context.partition_key
-        with judge(lake, language_model, context.log.info) as ask:
+        others = {name: LanguageModel(**(language_model.model_dump() | {"model": name})) for name in settings.backbones}
+        with judge(lake, language_model, context.log.info) as ask, ExitStack() as running:
             frame = recommend(
                 lake.read(CASES, dataset),
                 lake.read(MENTIONS, dataset),
                 lake.read(MOVIES),
                 read_catalogue(lake),
-                {name: lake.folder("retriever", name, dataset) for name in names},
+                contenders(lake, dataset, settings),
                 encoder(settings, context.log.info),
                 ask,
                 language_model.generates,
                 settings,
                 context.log.info,
+                indexes=lake.folder("evaluation", "bm25"),
+                backbones={name: running.enter_context(judge(lake, model, context.log.info)) for name, model in others.items()},
             )
         sizes = frame.group_by("split", "system").len().sort("split", "system")
         figures = {f"{split} {system} cases": count for split, system, count in sizes.iter_rows()}
@@ -105,6 +127,15 @@ def metrics(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResu
     )
 
 
+class Rollback(dg.Config):
+    """Materialise `champion` with `rollback_to` to make an earlier version serve again; without it the gate decides."""
+
+    rollback_to: str = Field(
+        "", description="previous, an id of the champion's history or its beginning, or a round that is at hand, as round_0"
+    )
+    reason: str = Field("", description="why; kept in the history")
+
+
 def champion(settings: Settings) -> dg.AssetsDefinition:
     """The asset `champion`."""
     names = [f"round_{number}" for number in range(settings.rounds + 1)]
@@ -121,33 +152,61 @@ def champion(settings: Settings) -> dg.AssetsDefinition:
         description="The version that serves: a challenger takes its place only by a paired-bootstrap win on validation data.",
     )
     @told
-    def chosen(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
-        from rar_pipeline.evaluation.champion import choose_champion
+    def chosen(context: dg.AssetExecutionContext, config: Rollback, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.champion import decide, read_history, roll_back, unmet
         from rar_pipeline.evaluation.champion import told as sentence
-        from rar_pipeline.retriever.version import read_record
 
         dataset = context.partition_key
-        choice = choose_champion(lake.read(METRICS, dataset), names, None, settings.seed)
-        weights = read_record(lake.folder("retriever", choice["version"], dataset)).weights_sha256
-        path = lake.folder("evaluation", "champion", dataset) / "champion.json"
-        write_json(path, {"dataset": dataset, **choice, "weights_sha256": weights})
+        folder = lake.folder("evaluation", "champion", dataset)
+        now = {"when": datetime.now(UTC).isoformat(timespec="seconds"), "run": context.run_id}
+        if config.rollback_to:
+            rounds = {name: path for name, path in rounds_of(lake, dataset, settings).items() if path.is_dir()}
+            choice = roll_back(lake.path, folder, config.rollback_to, rounds, config.reason, **now)
+        else:
+            versions = contenders(lake, dataset, settings)
+            choice = decide(lake.path, folder, versions, lake.read(METRICS, dataset), settings.seed, **now)
         context.log.info(f"{dataset}: {sentence(choice)}")
-        unseen = [trial["challenger"] for trial in choice["trials"] if not trial["cases"]]
-        trials = table_value(choice["trials"])
+        trials = table_value(choice["trials"]) if choice["trials"] else dg.MetadataValue.text("none: a person decided")
         return dg.MaterializeResult(
             metadata={
                 "champion": choice["version"],
+                "id": choice["id"],
                 "llm": choice["llm"],
                 "why": sentence(choice),
                 "trials": trials,
-                "path": dg.MetadataValue.path(path),
+                "history": table_value(read_history(folder)),
+                "path": dg.MetadataValue.path(folder / "champion.json"),
             },
             check_results=[
-                dg.AssetCheckResult(passed=not unseen, check_name="gate", metadata={"trials": trials, "without_cases": unseen})
+                dg.AssetCheckResult(
+                    passed=not unmet(choice), check_name="gate", metadata={"trials": trials, "without_cases": unmet(choice)}
+                )
             ],
         )
 
     return chosen
+
+
+def champions(lake: Lake, datasets: "Iterable[str]") -> "dict[str, dict[str, Any]]":
+    """What serves, by data set."""
+    from rar_pipeline.evaluation.champion import read_champion
+
+    found = {dataset: read_champion(lake.folder("evaluation", "champion", dataset)) for dataset in datasets}
+    return {dataset: champion for dataset, champion in found.items() if champion is not None}
+
+
+def served(lake: Lake, scores: pl.DataFrame, settings: Settings) -> dict[str, str]:
+    """The system that serves, by data set; not where it was not evaluated, as after a rollback to weights of long ago."""
+    from rar_pipeline.evaluation.champion import served_as
+    from rar_pipeline.retriever.version import read_record
+
+    found = {}
+    for dataset, champion in champions(lake, made(lake, METRICS)).items():
+        systems = set(scores.filter(pl.col("dataset") == dataset)["system"].unique())
+        rounds = {name: read_record(path).weights_sha256 for name, path in rounds_of(lake, dataset, settings).items()}
+        if system := served_as(champion, systems, rounds):
+            found[dataset] = system
+    return found
 
 
 def leaderboard(settings: Settings) -> dg.AssetsDefinition:
@@ -155,7 +214,7 @@ def leaderboard(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name="leaderboard",
-        deps=[metrics],
+        deps=[metrics, "champion"],
         group_name="evaluation",
         kinds={"polars"},
         check_specs=checks("leaderboard", LEADERBOARD),
@@ -164,9 +223,11 @@ def leaderboard(settings: Settings) -> dg.AssetsDefinition:
     @told
     def averaged(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         from rar_pipeline.evaluation.bootstrap import leaderboard as board
-        from rar_pipeline.evaluation.systems import references
+        from rar_pipeline.evaluation.systems import references, with_champion
 
-        scores, against = all_of(lake, METRICS), references(settings.rounds)
+        scores = all_of(lake, METRICS)
+        scores = with_champion(scores, served(lake, scores, settings))
+        against = references(settings.rounds, settings.backbones)
         frame = pl.concat([board(scores, scope=scope, references=against, seed=settings.seed) for scope in ("all", "judged")])
         shown = frame.filter(
             (pl.col("split") == "test")
@@ -194,6 +255,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
     )
     @told
     def written(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation.champion import read_history
         from rar_pipeline.evaluation.corpus_records import read_records
         from rar_pipeline.evaluation.inputs import report_inputs
         from rar_pipeline.evaluation.report import render_report, report_json
@@ -201,20 +263,22 @@ def report(settings: Settings) -> dg.AssetsDefinition:
 
         raw = pl.concat([lake.read(RAW_FILES, publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)])
         datasets = made(lake, METRICS)
+        tables = {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)}
         inputs = report_inputs(
             settings,
             language_model.name,
             raw,
             lake.read(MOVIES),
-            {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)},
+            tables,
             lake.read(LEADERBOARD),
-            {
-                dataset: json.loads((lake.folder("evaluation", "champion", dataset) / "champion.json").read_text())
-                for dataset in datasets
-            },
             _versions(lake, datasets, settings.rounds),
             _feedback(lake, settings.rounds),
             read_records(lake.path),
+            served=served(lake, tables["metrics"], settings),
+            champions=champions(lake, datasets),
+            histories={dataset: read_history(lake.folder("evaluation", "champion", dataset)) for dataset in datasets},
+            contents=_contents(lake, datasets),
+            upstream=upstream(context),
         )
         folder = lake.folder("evaluation", "report")
         write_json(folder / "report.json", report_json(inputs))
@@ -231,6 +295,21 @@ def report(settings: Settings) -> dg.AssetsDefinition:
         )
 
     return written
+
+
+def upstream(context: dg.AssetExecutionContext) -> dict[str, list[str]]:
+    """For every asset the assets that it is made from, in the order of their names."""
+    graph = context.job_def.asset_layer.asset_graph
+    keys = sorted(graph.get_all_asset_keys(), key=lambda key: key.to_user_string())
+    return {key.to_user_string(): sorted(parent.to_user_string() for parent in graph.get(key).parent_keys) for key in keys}
+
+
+def _contents(lake: Lake, datasets: "Iterable[str]") -> dict[str, str]:
+    """Hashes of the content of the tables that figures depend on; of tables of an older lake there are none."""
+    parts: list[tuple[Table, str | None]] = [(MOVIES, None), (TITLES, None), (ITEM_EMBEDDINGS, None)]
+    parts += [(table, dataset) for dataset in datasets for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)]
+    found = {" ".join(filter(None, (part, table.name))): lake.stamp(table, part).content for table, part in parts}
+    return {name: content for name, content in found.items() if content}
 
 
 def _versions(lake: Lake, datasets: "Iterable[str]", rounds: int) -> "list[Version]":

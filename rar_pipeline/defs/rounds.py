@@ -36,7 +36,7 @@ def judge(
                 return []
             if not handles:  # the model is started by the first question
                 handles.append(running.enter_context(language_model.open()))
-            return asking(questions, handles[0], linker.match_generated, log)
+            return asking(questions, handles[0], linker.ground, log)
 
         yield ask
 

@@ -136,14 +136,18 @@ def rank(
             rankings.append(names[_top(row, length)].tolist())
     if len(rankings) != cases.height:
         raise ValueError(f"{system}: scores of {len(rankings)} cases for {cases.height} cases")
+    return listed(cases, system, rankings)
+
+
+def listed(cases: pl.DataFrame, system: str, rankings: Sequence[Sequence[str]], **others: Sequence[object]) -> pl.DataFrame:
+    """Lists of one system in the order of `cases`, as a frame of `tables.RECOMMENDATIONS`; `others` fill further columns, the rest is null."""
+    given: dict[str, Sequence[object]] = {"system": [system] * cases.height, "ranking": [list(one) for one in rankings], **others}
+    absent = tables.RECOMMENDATIONS.schema.keys() - given.keys() - {"dataset", "split", "case_id"}
+    types = tables.RECOMMENDATIONS.schema
     return tables.RECOMMENDATIONS.conform(
-        cases.select(
-            "dataset",
-            "split",
-            pl.lit(system).alias("system"),
-            "case_id",
-            pl.Series("ranking", rankings, dtype=pl.List(pl.String())),
-            pl.lit(None, pl.Int64).alias("unmatched"),
+        cases.select("dataset", "split", "case_id").with_columns(
+            *(pl.Series(name, values, dtype=types[name]) for name, values in given.items()),
+            *(pl.lit(None, types[name]).alias(name) for name in absent),
         )
     )
 

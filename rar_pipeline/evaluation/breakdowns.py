@@ -1,6 +1,6 @@
-"""Where a system is good: by popularity of the target, by length of the history; and what its lists look like as a whole.
+"""Where a system is good: by popularity or year of the target, by length of the history; what its lists look like, what they cost.
 
-Popularity breakdowns read the `cikm23` rows, where every row has one target: a case of several targets belongs to no one bucket.
+Breakdowns by target read the `cikm23` rows, where every row has one target: a case of several targets belongs to no one bucket.
 """
 
 from __future__ import annotations
@@ -11,6 +11,8 @@ from rar_pipeline.evaluation.metrics import UNLINKED
 
 POPULARITY_BUCKETS = ("unseen", "rare", "middle", "top 100", "unlinked")
 HISTORY_BUCKETS = ("0", "1", "2+")
+YEARS = ((1980, "before 1980"), (2000, "1980 to 1999"), (2010, "2000 to 2009"))
+HIT_CUTOFFS = (5, 10, 20, 50)
 RARE_AT_MOST = 4
 TOP = 100
 
@@ -60,6 +62,34 @@ def by_popularity(metrics: pl.DataFrame, counts: pl.DataFrame) -> pl.DataFrame:
             .then(pl.lit("unlinked"))
             .otherwise(pl.col("bucket").fill_null("unseen"))
         )
+        .group_by(_GROUP)
+        .agg(_MEAN)
+        .sort(_GROUP)
+    )
+
+
+def year_buckets(cutoff: int) -> tuple[str, ...]:
+    """Names of the buckets of `by_year`, in order; what came out after the year `cutoff` is the last but two."""
+    return (*(name for _, name in YEARS), f"2010 to {cutoff}", f"after {cutoff}", "year unknown", "unlinked")
+
+
+def by_year(metrics: pl.DataFrame, movies: pl.DataFrame, cutoff: int) -> pl.DataFrame:
+    """Means by the target's year of release; the columns of `by_popularity`. `movies` is a frame of `tables.MOVIES`, `cutoff` from 2010 on.
+
+    What is newer than the last year that the LLM has read of tells whether the system leans on what the LLM remembers.
+    """
+    *_, until, after, unknown, unlinked = year_buckets(cutoff)
+    bucket = pl.lit(until)
+    for end, name in reversed(YEARS):
+        bucket = pl.when(pl.col("year") < end).then(pl.lit(name)).otherwise(bucket)
+    bucket = pl.when(pl.col("year") > cutoff).then(pl.lit(after)).otherwise(bucket)
+    bucket = pl.when(pl.col("year").is_null()).then(pl.lit(unknown)).otherwise(bucket)
+    bucket = pl.when(pl.col("movie_id").str.starts_with(UNLINKED)).then(pl.lit(unlinked)).otherwise(bucket)
+    return (
+        metrics.filter(pl.col("protocol") == "cikm23")
+        .with_columns(movie_id=pl.col("case_id").str.extract(r"#([^#]*)$"))
+        .join(movies.select("movie_id", "year"), on="movie_id", how="left")
+        .with_columns(bucket=bucket)
         .group_by(_GROUP)
         .agg(_MEAN)
         .sort(_GROUP)
@@ -127,14 +157,46 @@ def list_quality(recommendations: pl.DataFrame, catalogue: int, cutoff: int = 10
         coverage=pl.len() / catalogue,
         gini=2 * (place * pl.col("times")).sum() / (catalogue * pl.col("times").sum()) - (catalogue + 1) / catalogue,
     )
-    written = pl.col("ranking").list.len().cast(pl.Int64) + pl.col("unmatched")
     return (
         recommendations.group_by(keys)
         .agg(
             lists=pl.len().cast(pl.Int64),
             empty=(pl.col("ranking").list.len() == 0).sum().cast(pl.Int64),
-            unmatched_rate=pl.when(written.sum() > 0).then(pl.col("unmatched").sum() / written.sum()),
+            unmatched_rate=pl.when(pl.col("titles").sum() > 0).then(pl.col("unmatched").sum() / pl.col("titles").sum()),
         )
         .join(spread, on=keys, how="left")
         .sort(keys)
+    )
+
+
+def hit_rates(recommendations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+    """Share of cases with a right movie among a system's first k: dataset, split, system, cases, and a column `hit@k` for k of HIT_CUTOFFS.
+
+    For a retriever this bounds what an LLM that re-ranks its k candidates can reach.
+    """
+    keys = ("dataset", "split", "case_id")
+    hits = (
+        pl.col("ranking").list.head(k).list.set_intersection("targets").list.len().gt(0).mean().alias(f"hit@{k}")
+        for k in HIT_CUTOFFS
+    )
+    joined = recommendations.join(cases.select(*keys, "targets"), on=keys, how="inner")
+    return joined.group_by("dataset", "split", "system").agg(pl.len().cast(pl.Int64).alias("cases"), *hits).sort(pl.all())
+
+
+def costs(recommendations: pl.DataFrame) -> pl.DataFrame:
+    """What a turn costs where an LLM is asked: dataset, split, system, model, calls, answered, failed, unparsed, and means a turn.
+
+    Means: prompt_tokens, answer_tokens, seconds, and `cost` in the currency of the prices, null where no price is set.
+    """
+    statuses = ((pl.col("status") == name).sum().cast(pl.Int64).alias(name) for name in ("answered", "failed", "unparsed"))
+    return (
+        recommendations.filter(pl.col("model").is_not_null())
+        .group_by("dataset", "split", "system", "model")
+        .agg(
+            pl.len().cast(pl.Int64).alias("calls"),
+            *statuses,
+            pl.col("prompt_tokens", "answer_tokens", "seconds").mean(),
+            cost=pl.when(pl.col("cost").sum() > 0).then(pl.col("cost").mean()),
+        )
+        .sort("dataset", "split", "system", "model")
     )

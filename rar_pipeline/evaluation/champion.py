@@ -1,41 +1,59 @@
-"""Which version serves a data set: the gate that a challenger must pass, on validation data only."""
+"""Which version serves a data set: the gate that a challenger must pass, on validation data only, and the way back.
+
+In the champion's folder lie `champion.json` (what serves now, and why), `history.json` (every change: when, by whom, why, who lost) and
+`versions/<id>/`, a copy of each version that ever served: what is trained later overwrites rounds, never what serves. Only the asset
+`champion` calls what writes here.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+import json
+import os
+import shutil
+from collections.abc import Collection, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import polars as pl
 
+from rar_pipeline.errors import RarError
 from rar_pipeline.evaluation.bootstrap import paired_difference
-from rar_pipeline.evaluation.systems import after_llm
+from rar_pipeline.evaluation.systems import INCUMBENT, after_llm
+from rar_pipeline.files import sha256_of, write_json
+from rar_pipeline.retriever.version import WEIGHTS, Version, read_record
 
 METRIC = "N@10"
+PREVIOUS = "previous"
+_SHORT = 12  # characters of a hash that tell versions apart
+ASKED_WITH = ("encoder", "context_turns", "max_history")  # what a query is made of
+
+Record = dict[str, Any]
 
 
-def _of(metrics: pl.DataFrame, system: str) -> pl.DataFrame:
-    return metrics.filter(
-        (pl.col("split") == "validation") & (pl.col("protocol") == "fresh_turns") & (pl.col("system") == system)
-    )
-
-
-def choose_champion(metrics: pl.DataFrame, versions: Sequence[str], present: str | None, seed: int) -> dict[str, Any]:
+def choose_champion(
+    metrics: pl.DataFrame, versions: Sequence[str], present: str | None, seed: int, barred: Mapping[str, str] | None = None
+) -> Record:
     """The version that serves, and why.
 
-    metrics: METRICS of one data set; versions: oldest first; present: the version that serves now, None at the beginning. A challenger takes the
-    place of the champion only where its validation N@10 is higher by a paired bootstrap (95 % interval above zero); whether the LLM
-    re-ranks what it serves is decided the same way. Test data has no say. Every comparison is on record.
+    metrics: METRICS of one data set; versions: systems, oldest first; present: the one that serves now, None at the beginning; barred: why a
+    version may not take part. A challenger takes the place of the champion only where its validation N@10 is higher by a paired bootstrap
+    (95 % interval above zero) on all cases of the champion; whether the LLM re-ranks what it serves is decided the same way. Test data has
+    no say. Every comparison is on record.
     """
-    champion = present if present is not None and present in versions else versions[0]
-    trials: list[dict[str, Any]] = []
+    barred = barred or {}
+    standing = [name for name in versions if name not in barred]
+    champion = present if present in standing else standing[0] if standing else versions[0]
+    trials: list[Record] = []
     for challenger in versions:
         if challenger == champion:
             continue
-        trial = compare(metrics, challenger, champion, seed)
-        trials.append(trial)
-        if trial["wins"]:
+        if challenger in barred:
+            trials.append(_trial(challenger, champion) | {"barred": barred[challenger]})
+            continue
+        trials.append(compare(metrics, challenger, champion, seed))
+        if trials[-1]["wins"]:
             champion = challenger
-    llm = compare(metrics, after_llm(champion), champion, seed)
+    llm = compare(metrics, after_llm(champion), champion, seed, some_cases=True)
     won = [trial for trial in trials if trial["wins"]]
     why = f"{champion} beat {won[-1]['champion']}" if won else f"no challenger beat {champion} beyond the noise"
     return {
@@ -48,13 +66,190 @@ def choose_champion(metrics: pl.DataFrame, versions: Sequence[str], present: str
     }
 
 
-def compare(metrics: pl.DataFrame, challenger: str, champion: str, seed: int) -> dict[str, Any]:
-    """One trial: difference of validation N@10, its interval, the number of cases, and whether the challenger wins."""
-    found = paired_difference(_of(metrics, challenger), _of(metrics, champion), METRIC, seed=seed)
-    return {"challenger": challenger, "champion": champion, **found._asdict(), "wins": bool(found.cases and found.low > 0)}
+def compare(metrics: pl.DataFrame, challenger: str, champion: str, seed: int, *, some_cases: bool = False) -> Record:
+    """One trial: difference of validation N@10, its interval, the number of cases, and whether the challenger wins.
+
+    It cannot win on fewer cases than the champion answered, but for `some_cases`: the LLM is asked about a part.
+    """
+    mine, theirs = (
+        metrics.filter(pl.col("split") == "validation", pl.col("protocol") == "fresh_turns", pl.col("system") == system)
+        for system in (challenger, champion)
+    )
+    found = paired_difference(mine, theirs, METRIC, seed=seed)
+    whole = some_cases or found.cases == theirs["case_id"].n_unique()
+    wins = bool(found.cases and whole and found.low > 0)
+    figures = {name: value if found.cases else None for name, value in found._asdict().items() if name != "cases"}
+    return _trial(challenger, champion) | figures | {"cases": found.cases, "wins": wins}
+
+
+def _trial(challenger: str, champion: str) -> Record:
+    nothing = dict.fromkeys(("difference", "low", "high"))
+    return {"challenger": challenger, "champion": champion, **nothing, "cases": 0, "wins": False}
+
+
+def unmet(champion: Mapping[str, Any]) -> list[str]:
+    """Challengers that did not meet the champion on any case, though nothing barred them."""
+    return [trial["challenger"] for trial in champion["trials"] if not trial["cases"] and "barred" not in trial]
 
 
 def told(champion: Mapping[str, Any]) -> str:
     """The choice in one sentence."""
     served = champion["version"] + (" re-ranked by the LLM" if champion["llm"] else " in its own order")
-    return f"{served}: {champion['why']} (validation {champion['metric']}, paired bootstrap)"
+    by_gate = champion.get("by", "gate") == "gate"
+    return f"{served}: {champion['why']}" + (f" (validation {champion['metric']}, paired bootstrap)" if by_gate else "")
+
+
+def read_champion(folder: Path) -> Record | None:
+    """What serves; None where nothing does yet. Raises RarError where the record is damaged."""
+    return _read(folder / "champion.json", None)
+
+
+def read_history(folder: Path) -> list[Record]:
+    """Every change of what serves, oldest first. Raises RarError where the record is damaged."""
+    return list(_read(folder / "history.json", {"changes": []})["changes"])
+
+
+def _read(path: Path, absent: Any) -> Any:  # noqa: ANN401 - JSON
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return absent
+    except json.JSONDecodeError as error:
+        raise RarError(f"{path}, line {error.lineno}: damaged ({error.msg}); materialise the asset champion again") from None
+
+
+def champion_folder(lake: Path, champion: Mapping[str, Any]) -> Path:
+    """Where the weights that serve lie in a world's lake; in lakes of before this copy, those of the round."""
+    if "folder" in champion:
+        return lake / champion["folder"]
+    return lake / "retriever" / champion["version"] / f"dataset={champion['dataset']}"
+
+
+def incumbent(lake: Path, folder: Path, rounds: Mapping[str, Path], made_of: Mapping[str, Any]) -> dict[str, Path]:
+    """What serves, as a system `incumbent`, where its weights are no longer those of a round; else nothing.
+
+    A champion that is asked otherwise than the settings say (`made_of`: encoder, turns and history that are read) cannot be compared.
+    """
+    champion = read_champion(folder)
+    if champion is None or champion["weights_sha256"] in {read_record(path).weights_sha256 for path in rounds.values()}:
+        return {}
+    place = champion_folder(lake, champion)
+    if not (place / WEIGHTS).is_file() or sha256_of(place / WEIGHTS) != champion["weights_sha256"]:
+        return {}
+    training = read_record(place).training
+    return {INCUMBENT: place} if all(training.get(name, made_of[name]) == made_of[name] for name in ASKED_WITH) else {}
+
+
+def served_as(champion: Mapping[str, Any], systems: Collection[str], rounds: Mapping[str, str]) -> str | None:
+    """The system that is what serves: the round of its weights, or the incumbent; None where none of `systems` is. `rounds`: name -> weights."""
+    names = [name for name, weights in rounds.items() if weights == champion["weights_sha256"]]
+    version = next((name for name in (champion["version"], *names) if name in names), INCUMBENT)
+    system = after_llm(version) if champion["llm"] else version
+    return system if system in systems else None
+
+
+def name_of(version: Version) -> str:
+    """The id of a version among all that ever served: its name and the beginning of its weights' hash."""
+    return f"{version.name}-{version.weights_sha256[:_SHORT]}"
+
+
+def decide(
+    lake: Path, folder: Path, rounds: Mapping[str, Path], metrics: pl.DataFrame, seed: int, *, when: str, run: str
+) -> Record:
+    """Hold the gate, and make the winner what serves. `rounds`: system -> folder, oldest first, the incumbent among them where there is one.
+
+    `when` and `run` go into the history. Raises RarError where a version's weights are not those on record.
+    """
+    history, present = read_history(folder), read_champion(folder)
+    records = {name: _checked(path) for name, path in rounds.items()}
+    out = _taken_out(history)
+    barred = {
+        name: out[record.weights_sha256[:_SHORT]] for name, record in records.items() if record.weights_sha256[:_SHORT] in out
+    }
+    now = None
+    if present is not None:
+        same = [name for name, record in records.items() if record.weights_sha256 == present["weights_sha256"]]
+        now = next((name for name in same if name == present["version"]), same[0] if same else None)
+    choice = choose_champion(metrics, list(rounds), now, seed, {name: why for name, why in barred.items() if name != now})
+    system = choice["version"]
+    choice |= {"version": records[system].name, "by": "gate"}
+    if present is not None and now is None:
+        choice["why"] += (
+            f"; the champion of before, {present['version']}, could not take part: its weights or texts are not at hand"
+        )
+    return _crown(lake, folder, rounds[system], choice, history, present, when, run)
+
+
+def roll_back(lake: Path, folder: Path, to: str, rounds: Mapping[str, Path], reason: str, *, when: str, run: str) -> Record:
+    """Make an earlier version serve again, whatever the gate says; it lets what was taken out in again only when trained anew.
+
+    `to`: `previous`, an id of the history or the beginning of one, or the name of a round. Raises RarError where there is no such version.
+    """
+    history, present = read_history(folder), read_champion(folder)
+    kept = {path.name: path for path in sorted((folder / "versions").glob("*")) if (path / WEIGHTS).is_file()}
+    served = list(dict.fromkeys(change["id"] for change in reversed(history) if change["id"] in kept))
+    here = present["id"] if present and "id" in present else None
+    if to == PREVIOUS:
+        found = [kept[key] for key in served if key != here]
+    else:
+        exact = [rounds[to]] if to in rounds else []
+        found = exact or [kept[key] for key in served if key == to or key.startswith(f"{to}-") or key.startswith(to)]
+    if not found:
+        known = ", ".join([*rounds, *served]) or "none"
+        raise RarError(f"rollback to {to!r}: no such version of {folder.name}; there are: {known}")
+    version = _checked(found[0])
+    before = [change for change in history if change["id"] == name_of(version)]
+    choice: Record = {
+        "version": version.name,
+        "llm": before[-1]["llm"] if before else False,
+        "metric": METRIC,
+        "split": "validation",
+        "why": f"rolled back by a person: {reason or 'no reason given'}",
+        "trials": [],
+        "by": "rollback",
+    }
+    return _crown(lake, folder, found[0], choice, history, present, when, run)
+
+
+def _checked(folder: Path) -> Version:
+    """The record of a version whose weights are those on record."""
+    version = read_record(folder)
+    if not (folder / WEIGHTS).is_file() or sha256_of(folder / WEIGHTS) != version.weights_sha256:
+        raise RarError(f"{folder / WEIGHTS}: missing, or not the weights on record; materialise {version.name}/retriever again")
+    return version
+
+
+def _taken_out(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
+    """Weights (the end of an id) that a rollback replaced and that were not called back since, each with the reason."""
+    out: dict[str, str] = {}
+    for change in history:
+        if change["by"] == "rollback" and change["replaced"]:
+            out[change["replaced"][-_SHORT:]] = f"taken out at {change['when']}: {change['why']}"
+        out.pop(change["id"][-_SHORT:], None)
+    return out
+
+
+def _crown(
+    lake: Path, folder: Path, source: Path, choice: Record, history: list[Record], present: Record | None, when: str, run: str
+) -> Record:
+    """Keep a copy of the version, then say that it serves, then note the change."""
+    version = read_record(source)
+    key = name_of(version)
+    place = folder / "versions" / key
+    if not place.is_dir():
+        part = place.with_name(f".{key}.{os.getpid()}.part")
+        shutil.rmtree(part, ignore_errors=True)
+        shutil.copytree(source, part)
+        part.rename(place)
+    dataset = folder.name.removeprefix("dataset=")
+    record = {"dataset": dataset, "id": key, **choice, "weights_sha256": version.weights_sha256}
+    record |= {"folder": place.relative_to(lake).as_posix()}
+    changed = present is None or (present.get("id"), present["llm"]) != (key, choice["llm"])
+    since = when if changed or present is None else present.get("since", when)
+    write_json(folder / "champion.json", record | {"since": since})
+    if changed:
+        change = {"when": when, "run": run, "by": choice["by"], "id": key, "version": version.name, "llm": choice["llm"]}
+        change |= {"replaced": present.get("id") if present and present.get("id") != key else None, "why": choice["why"]}
+        change["lost"] = [trial["challenger"] for trial in choice["trials"] if not trial["wins"]]
+        write_json(folder / "history.json", {"changes": [*history, change]})
+    return record | {"since": since}

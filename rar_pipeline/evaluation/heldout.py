@@ -16,10 +16,10 @@ from rar_pipeline.conversations.cikm23 import CikmTest, Entity
 from rar_pipeline.conversations.reading import Reading, tables_of
 from rar_pipeline.corpus.link import Linker
 from rar_pipeline.evaluation.answers import NamedLists
+from rar_pipeline.evaluation.baselines import listed
 from rar_pipeline.evaluation.bootstrap import leaderboard
 from rar_pipeline.evaluation.metrics import score
 from rar_pipeline.evaluation.systems import LENGTH
-from rar_pipeline.generation.questions import Answer, Question
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Encode, build_queries
 from rar_pipeline.retriever.search import build_index, search
@@ -189,17 +189,7 @@ def restricted(
     queries = build_queries(cases, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
     found, _ = search(index, queries, LENGTH)
     lists = [[catalogue.movie_ids[row] for row in rows if row >= 0] for rows in found.tolist()]
-    new: dict[str, pl.Expr | pl.Series] = {
-        "system": pl.lit(system),
-        "ranking": pl.Series(lists, dtype=pl.List(pl.String)),
-        "unmatched": pl.lit(None, pl.Int64),
-    }
-    return RECOMMENDATIONS.conform(cases.select("dataset", "split", "case_id").with_columns(**new))
-
-
-def unasked(questions: Sequence[Question]) -> list[Answer]:
-    """Answers of nobody, for a run without a language model."""
-    return [Answer(question.question_id, "failed", "likelihood", "", "") for question in questions]
+    return listed(cases, system, lists)
 
 
 def known_dialogues(spoken: Mapping[str, Sequence[str]], taught: pl.DataFrame, taught_ids: Collection[str]) -> set[str]:

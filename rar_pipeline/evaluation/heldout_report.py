@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from rar_pipeline.evaluation.published import PUBLISHED
-from rar_pipeline.evaluation.report import NAMES, format_count, format_figure, format_share
+from rar_pipeline.evaluation.grids import format_count, format_figure, format_share
+from rar_pipeline.evaluation.report import NAMES
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -26,19 +26,6 @@ def boards(results: Sequence[Mapping[str, Any]]) -> list[dict[str, Any]]:
         {"scope": scope, "systems": sorted(systems.items(), key=lambda pair: (-pair[1][HEADLINE]["value"], pair[0]))}
         for scope, systems in found.items()
     ]
-
-
-def published(dataset: str) -> list[dict[str, Any]]:
-    """What papers printed for a data set, one table a (protocol, source)."""
-    tables: dict[tuple[str, str], dict[str, Any]] = {}
-    for entry in PUBLISHED:
-        if entry.dataset == dataset:
-            table = tables.setdefault(
-                (entry.protocol, entry.source),
-                {"protocol": entry.protocol, "source": entry.source, "metrics": list(entry.metrics), "systems": {}},
-            )
-            table["systems"][entry.system] = dict(entry.metrics)
-    return list(tables.values())
 
 
 def render(report: Mapping[str, Any]) -> str:

@@ -13,8 +13,9 @@ import polars as pl
 from rar_pipeline.evaluation.champion import told
 from rar_pipeline.evaluation.corpus_records import CorpusRecords
 from rar_pipeline.evaluation.data_quality import data_quality
+from rar_pipeline.evaluation.judge_section import checked
 from rar_pipeline.evaluation.report import ReportInputs
-from rar_pipeline.evaluation.systems import after_llm, descriptions
+from rar_pipeline.evaluation.systems import after_llm, descriptions, with_champion
 from rar_pipeline.files import sha256_of
 from rar_pipeline.retriever.version import Version
 from rar_pipeline.settings import PROJECT, Settings
@@ -29,20 +30,28 @@ def report_inputs(
     movies: pl.DataFrame,
     tables: Mapping[str, pl.DataFrame],
     leaderboard: pl.DataFrame,
-    champions: Mapping[str, Mapping[str, Any]],
     versions: Sequence[Version],
     feedback: Sequence[tuple[str, int, pl.DataFrame]],
     records: CorpusRecords | None = None,
+    *,
+    served: Mapping[str, str],
+    champions: Mapping[str, Mapping[str, Any]],
+    histories: Mapping[str, Sequence[Mapping[str, Any]]],
+    contents: Mapping[str, str],
+    upstream: Mapping[str, Sequence[str]],
 ) -> ReportInputs:
-    """Inputs of the report. `tables`: mentions, cases, recommendations and metrics of all data sets together, by name.
+    """Inputs of the report. `tables`: mentions, cases, recommendations, metrics and judge_check of all data sets together, by name.
 
-    `records`: how the corpus was made, from `corpus_records.read_records`; without them the data-quality section counts `movies` alone.
+    `records`: how the corpus was made, from `corpus_records.read_records`; without them the data-quality section counts `movies` alone. `served`,
+    `champions`, `histories`: by data set, the system that serves, its record, every change. `contents`: hashes of tables; `upstream`: what each
+    asset is made from.
     """
     last = f"round_{settings.rounds}"
     shown = ["popularity", "ease", "round_0", last, after_llm("round_0"), after_llm(last)]
     claims = {after_llm(f"round_{number}"): f"The LLM after round {number}" for number in range(settings.rounds + 1)}
     claims |= {f"round_{number}": f"Preference round {number}" for number in range(1, settings.rounds + 1)}
     claims["round_0"] = "The supervised retriever"
+    made = set(leaderboard["system"].unique())
     return ReportInputs(
         world=settings.world,
         preset=settings.preset,
@@ -53,16 +62,24 @@ def report_inputs(
         mentions=tables["mentions"],
         cases=tables["cases"],
         recommendations=tables["recommendations"],
-        metrics=tables["metrics"],
+        metrics=with_champion(tables["metrics"], served),
         leaderboard=leaderboard,
-        systems=descriptions(settings.rounds),
+        systems={name: said for name, said in descriptions(settings.rounds, settings.backbones).items() if name in made},
         claims=claims,
         shown_systems=list(dict.fromkeys(shown)),
         champions={dataset: told(champion) for dataset, champion in champions.items()},
+        champion_records=champions,
+        champion_histories=histories,
+        retrievers=versions,
+        contents=contents,
+        upstream=upstream,
+        candidates=settings.candidates,
+        cutoff_year=settings.llm_cutoff_year,
         curves={
             name: curves(versions, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))
         },
         feedback=feedback,
+        judge_checks=checked(tables["judge_check"], settings),
         dropped=dropped_mentions(tables["mentions"]),
         data_quality=data_quality(movies, records or CorpusRecords()),
     )

@@ -1,7 +1,7 @@
-"""Recall, NDCG and reciprocal rank of every case under the protocols `fresh_turns` and `cikm23`; no averaging here.
+"""Recall, NDCG and reciprocal rank of every case under the protocols `fresh_turns`, `cikm23` and `sequences`; no averaging here.
 
 Whole batches in polars: rankings are exploded, movies of the history are taken out, targets are joined to their ranks. A mean
-over cases is sum(value) / sum(weight); both protocols weigh every row of theirs alike.
+over cases is sum(value) / sum(weight); all protocols weigh every row of theirs alike.
 """
 
 from __future__ import annotations
@@ -20,28 +20,59 @@ _LIST = ("dataset", "split", "system", "case_id")
 
 
 def score(recommendations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
-    """Metrics of every recommended list under both protocols, as a frame of `tables.METRICS`.
+    """Metrics of every recommended list under `fresh_turns` and `cikm23`, as a frame of `tables.METRICS`.
 
     Movies of a case's history leave the list before ranks are counted, and are no targets. A movie that a list repeats counts
     where it stands first. `unlinked_targets` are targets that nobody can hit. Lists without a case are left out, as are cases
     without a target; a system is scored on the cases for which it has a list, an empty one included.
-
-    `fresh_turns` (Kostric and Balog, SIGIR 2026): a row a case; R@K is hits / targets of the case, N@K is DCG over the DCG of
-    the ideal list, MRR@K the reciprocal rank of the first hit. Means are over cases, so a turn with many targets weighs no
-    more than another.
-
-    `cikm23` (He et al., CIKM 2023): a row a (case, target), `case_id` = `<case>#<target>`; the other targets of the turn stay in
-    the list as any other movie, N@K = 1 / log2(rank + 1).
     """
+    found = _found(recommendations, cases)
+    return tables.METRICS.conform(pl.concat([_long(_by_case(found), "fresh_turns"), _long(_by_target(found), "cikm23")]))
+
+
+def fresh_turns(recommendations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+    """Kostric and Balog, SIGIR 2026 (PROTOCOL.md, B): a row a case, a frame of `tables.METRICS`; what counts, see `score`.
+
+    R@K is hits / targets of the case, N@K is DCG over the DCG of the ideal list, MRR@K the reciprocal rank of the first hit. Means are over
+    cases, so a turn with many targets weighs no more than another.
+    """
+    return tables.METRICS.conform(_long(_by_case(_found(recommendations, cases)), "fresh_turns"))
+
+
+def cikm23(recommendations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+    """He et al., CIKM 2023 (PROTOCOL.md, A): a row a (case, target), `case_id` = `<case>#<target>`; a frame of `tables.METRICS`; see `score`.
+
+    The other targets of the turn stay in the list as any other movie; N@K = 1 / log2(rank + 1).
+    """
+    return tables.METRICS.conform(_long(_by_target(_found(recommendations, cases)), "cikm23"))
+
+
+def sequences(recommendations: pl.DataFrame, users: pl.DataFrame) -> pl.DataFrame:
+    """LRURec's protocol (PROTOCOL.md, C), leave-last-out: a row a user with at least three items, a frame of `tables.METRICS`.
+
+    `users`: dataset, split, case_id, items (list of ids in time order). The last item is the target, the others are history and leave the
+    list, which is of all items; a last item that the user had before cannot be recommended. N@K = 1 / log2(rank + 1).
+    """
+    long_enough = users.filter(pl.col("items").list.len() >= 3)
+    cases = long_enough.select(
+        *_CASE,
+        pl.col("case_id").alias("dialogue_id"),
+        history=pl.col("items").list.head(pl.col("items").list.len() - 1),
+        targets=pl.col("items").list.tail(1),
+    )
+    had = pl.col("history").list.contains(pl.col("targets").list.first())
+    cases = cases.with_columns(unlinked_targets=had.cast(pl.Int64))
+    return tables.METRICS.conform(_long(_by_case(_found(recommendations, cases)), "sequences"))
+
+
+def _found(recommendations: pl.DataFrame, cases: pl.DataFrame) -> pl.DataFrame:
+    """One row a (list, target); `rank` is null where the list misses the target."""
     targets = _targets(cases)
     lists = recommendations.select(*_LIST, "ranking").join(
         targets.select(*_CASE, "dialogue_id").unique(), on=_CASE, how="inner", maintain_order="left"
     )
-    # one row a (list, target); rank is null where the list misses the target
     asked = lists.drop("ranking").join(targets.drop("dialogue_id"), on=_CASE, how="inner", maintain_order="left_right")
-    found = asked.join(_ranks(lists, cases), on=[*_LIST, "movie_id"], how="left", maintain_order="left")
-    both = pl.concat([_fresh_turns(found), _cikm23(found)])
-    return tables.METRICS.conform(both)
+    return asked.join(_ranks(lists, cases), on=[*_LIST, "movie_id"], how="left", maintain_order="left")
 
 
 def _targets(cases: pl.DataFrame) -> pl.DataFrame:
@@ -94,7 +125,8 @@ def ideal_gain(targets: int, cutoff: int) -> float:
     return float((1.0 / np.log2(np.arange(2, min(targets, cutoff) + 2))).sum())
 
 
-def _fresh_turns(found: pl.DataFrame) -> pl.DataFrame:
+def _by_case(found: pl.DataFrame) -> pl.DataFrame:
+    """Metrics of each (system, case), all its targets together."""
     per_case = found.group_by(*_LIST, "dialogue_id", maintain_order=True).agg(
         *(_hit(k).mean().alias(f"R@{k}") for k in CUTOFFS),
         *(_gain(k).sum().alias(f"N@{k}") for k in CUTOFFS),
@@ -103,14 +135,12 @@ def _fresh_turns(found: pl.DataFrame) -> pl.DataFrame:
     )
     counts = per_case["targets"].unique().to_list()
     ideals = (pl.col("targets").replace_strict({n: ideal_gain(n, k) for n in counts}, return_dtype=pl.Float64) for k in CUTOFFS)
-    normalised = per_case.with_columns(
-        (pl.col(f"N@{k}") / ideal).alias(f"N@{k}") for k, ideal in zip(CUTOFFS, ideals, strict=True)
-    )
-    return _long(normalised, "fresh_turns")
+    return per_case.with_columns((pl.col(f"N@{k}") / ideal).alias(f"N@{k}") for k, ideal in zip(CUTOFFS, ideals, strict=True))
 
 
-def _cikm23(found: pl.DataFrame) -> pl.DataFrame:
-    per_pair = found.select(
+def _by_target(found: pl.DataFrame) -> pl.DataFrame:
+    """Metrics of each (system, case, target)."""
+    return found.select(
         "dataset",
         "split",
         "system",
@@ -120,7 +150,6 @@ def _cikm23(found: pl.DataFrame) -> pl.DataFrame:
         *(_gain(k).alias(f"N@{k}") for k in CUTOFFS),
         *(_reciprocal(k).alias(f"MRR@{k}") for k in CUTOFFS),
     )
-    return _long(per_pair, "cikm23")
 
 
 def _long(wide: pl.DataFrame, protocol: str) -> pl.DataFrame:

@@ -86,6 +86,24 @@ def recall_by_popularity(breakdown: pl.DataFrame, metric: str, systems: Sequence
     return figure
 
 
+def reliability_plot(bins: pl.DataFrame) -> Figure:
+    """Observed over predicted share of right movies, a line a system; `bins` of one data set and split from `calibration.reliability`."""
+    figure, axes = canvas(3.0)
+    end = 1.05 * max([0.05, *bins["predicted"], *bins["observed"]])
+    axes.plot([0, end], [0, end], color=FAINT, linewidth=1, linestyle="--")
+    for number, (name, part) in enumerate(_series(bins.with_columns(series="system"))):
+        axes.plot(
+            part["predicted"].to_list(), part["observed"].to_list(), label=name, **_look(number), markersize=4, linewidth=1.2
+        )
+    axes.set_xlim(0, end)
+    axes.set_ylim(0, end)
+    axes.set_xlabel("share that the scores give")
+    axes.set_ylabel("share that was right")
+    axes.grid(color=FAINT, linewidth=0.5)
+    _legend(figure, axes)
+    return figure
+
+
 def corpus_by_decade(decades: pl.DataFrame) -> Figure:
     """Movies of the corpus by decade, and those among them with a plot. Columns: decade, movies, with_plot."""
     rows = decades.drop_nulls("decade").sort("decade").to_dicts()

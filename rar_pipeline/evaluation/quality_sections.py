@@ -3,60 +3,30 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import polars as pl
 
 from rar_pipeline.evaluation import quality_plots
 from rar_pipeline.evaluation.data_quality import FIELDS, SHOWN_DUPLICATES, DataQuality
-from rar_pipeline.evaluation.plots import svg
+from rar_pipeline.evaluation.grids import Block, Grid, drawn
 from rar_pipeline.evaluation.quality_plots import percent
 from rar_pipeline.expectations import DUPLICATES_ALLOWED
-
-if TYPE_CHECKING:
-    from markupsafe import Markup
 
 COMBINATIONS = 16
 IN_WORDS = 5  # combinations that a description names
 
 
-@dataclass(frozen=True)
-class Grid:
-    """A table as text: the first cell of a row names it; columns of `words` are aligned as text and may wrap."""
-
-    caption: str
-    columns: Sequence[str]
-    rows: Sequence[Sequence[str]]
-    words: tuple[int, ...] = ()
-
-
-@dataclass(frozen=True)
-class Block:
-    """One part of the section; without a figure its grid is shown at once."""
-
-    title: str
-    text: str
-    grid: Grid
-    figure: Markup | None = None
-
-
 def blocks(quality: DataQuality) -> list[Block]:
     """All parts of the section that the lake has something to say about, expectations aside."""
-    drawn = [
+    parts = [
         _coverage("Fields by decade of release", "decade", quality.by_decade),
         _coverage("Fields by IMDb votes", "votes", quality.by_votes),
         _overlap(quality),
     ]
     if quality.origins.height:
-        drawn.append(_origins(quality))
-    return [*drawn, _sources(quality), *_conflicts(quality), *_left_out(quality), _duplicates(quality)]
-
-
-def _figure(figure: Any, title: str, description: str) -> Markup:  # noqa: ANN401 - a matplotlib figure
-    from markupsafe import Markup
-
-    return Markup(svg(figure, title, description))  # noqa: S704 - matplotlib escapes its text
+        parts.append(_origins(quality))
+    return [*parts, _sources(quality), *_conflicts(quality), *_left_out(quality), _duplicates(quality)]
 
 
 def _coverage(title: str, by: str, coverage: pl.DataFrame) -> Block:
@@ -69,7 +39,7 @@ def _coverage(title: str, by: str, coverage: pl.DataFrame) -> Block:
     )
     description = f"Per cent of movies that have a value, lowest to highest row. {said}."
     text = "Per cent of the movies that have a value; the number beside each row counts its movies."
-    return Block(title, text, grid, _figure(quality_plots.coverage_map(coverage, FIELDS), title, description))
+    return Block(title, text, grid, drawn(quality_plots.coverage_map(coverage, FIELDS), title, description))
 
 
 def _range(field: str, rows: Sequence[Mapping[str, Any]]) -> str:
@@ -94,7 +64,7 @@ def _overlap(quality: DataQuality) -> Block:
         title,
         text,
         Grid("Movies by the combination of sources that know them", ("sources", "movies", "share"), rows),
-        _figure(quality_plots.overlap_plot(shown, names), title, description),
+        drawn(quality_plots.overlap_plot(shown, names), title, description),
     )
 
 
@@ -127,7 +97,7 @@ def _origins(quality: DataQuality) -> Block:
             for row in rows
         ],
     )
-    figure = _figure(quality_plots.origin_bars(quality.origins), title, f"Share of each field's values by source. {said}.")
+    figure = drawn(quality_plots.origin_bars(quality.origins), title, f"Share of each field's values by source. {said}.")
     return Block(title, "Per cent of the values of a field that were taken from a source.", grid, figure)
 
 

@@ -15,24 +15,33 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rar_pipeline.evaluation import plots, quality_sections
+from rar_pipeline.evaluation import breakdown_sections, judge_section, origin_sections, plots, published, quality_sections
 from rar_pipeline.evaluation import report_sections as sections
+from rar_pipeline.evaluation.breakdown_sections import DATASET_NAMES
 from rar_pipeline.evaluation.breakdowns import (
     HISTORY_BUCKETS,
     by_history,
     by_popularity,
+    by_year,
     comparable,
+    costs,
+    hit_rates,
     list_quality,
     training_counts,
 )
+from rar_pipeline.evaluation.calibration import calibration_errors, reliability
 from rar_pipeline.evaluation.data_quality import DataQuality, as_json
+from rar_pipeline.evaluation.grids import format_count, format_figure, format_share, format_signed
+from rar_pipeline.evaluation.order_bias import order_bias
 
 if TYPE_CHECKING:
     from markupsafe import Markup
 
+    from rar_pipeline.retriever.version import Version
+
 _FOLDER = Path(__file__).parent
 BREAKDOWN_METRIC = "R@10"
-NAMES = {"redial": "ReDial", "inspired": "INSPIRED", "reddit": "Reddit-Movie"}
+NAMES = DATASET_NAMES
 
 
 @dataclass(frozen=True)
@@ -60,10 +69,20 @@ class ReportInputs:
     # training
     curves: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # label of the vertical axis -> series, epoch, value
     feedback: Sequence[tuple[str, int, pl.DataFrame]] = ()  # (data set, round, FEEDBACK)
+    judge_checks: Mapping[str, judge_section.Checked] = field(default_factory=dict)  # data set -> whether the judge can teach
     dropped: pl.DataFrame = field(  # what was left out, where and why
         default_factory=lambda: pl.DataFrame(schema={"table": pl.String, "reason": pl.String, "rows": pl.Int64})
     )
     data_quality: DataQuality | None = None  # without it the report has no such section
+    # the champion, and what all was made from
+    champion_records: Mapping[str, Mapping[str, Any]] = field(default_factory=dict)  # data set -> champion.json
+    champion_histories: Mapping[str, Sequence[Mapping[str, Any]]] = field(default_factory=dict)  # data set -> changes
+    retrievers: Sequence[Version] = ()
+    contents: Mapping[str, str] = field(default_factory=dict)  # table -> hash of its content
+    upstream: Mapping[str, Sequence[str]] = field(default_factory=dict)  # asset -> assets that it is made from
+    # how the breakdowns are cut
+    candidates: int = 20  # that a retriever shows the LLM
+    cutoff_year: int = 2023  # last year that the LLM has read of
     split: str = "test"  # part of the data that plots, findings and examples are about
 
 
@@ -101,6 +120,22 @@ def render_report(inputs: ReportInputs) -> str:
             for scope, part in comparable(inputs.metrics).items()
         },
         figures=_figures(inputs),
+        breakdown_blocks=breakdown_sections.blocks(
+            inputs.leaderboard,
+            inputs.metrics,
+            inputs.recommendations,
+            inputs.cases,
+            inputs.movies,
+            metric=BREAKDOWN_METRIC,
+            headline=sections.HEADLINE,
+            split=inputs.split,
+            candidates=inputs.candidates,
+            cutoff=inputs.cutoff_year,
+        ),
+        judge_blocks=judge_section.judge_check_section(inputs.judge_checks),
+        champion_blocks=origin_sections.champions(inputs.champion_records, inputs.champion_histories),
+        published_blocks=origin_sections.beside_published(inputs.leaderboard, inputs.split),
+        lineage_blocks=[origin_sections.lineage(inputs.retrievers), *origin_sections.contents(inputs.contents, inputs.upstream)],
     )
 
 
@@ -115,13 +150,41 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "results": inputs.leaderboard.to_dicts(),
         "findings": sections.findings(inputs.leaderboard, inputs.claims, inputs.split),
         "lists": _quality(inputs),
+        "breakdowns": _breakdowns(inputs),
+        "published": published.tables(),
         "champions": dict(inputs.champions),
+        "champion_trials": {dataset: list(record["trials"]) for dataset, record in inputs.champion_records.items()},
+        "champion_history": {dataset: list(changes) for dataset, changes in inputs.champion_histories.items()},
         "corpus": sections.corpus_facts(inputs.movies) | (as_json(inputs.data_quality) if inputs.data_quality else {}),
         "conversations": sections.link_facts(inputs.mentions, inputs.cases),
+        "judge_check": judge_section.as_json(inputs.judge_checks),
         "feedback": sections.feedback_facts(inputs.feedback),
         "dropped": inputs.dropped.to_dicts(),
-        "versions": dict(inputs.versions) | {"files": dict(inputs.raw_files.sort("file").select("file", "sha256").iter_rows())},
+        "versions": dict(inputs.versions)
+        | {"contents": dict(inputs.contents), "lineage": {key: list(deps) for key, deps in inputs.upstream.items()}}
+        | {"files": dict(inputs.raw_files.sort("file").select("file", "sha256").iter_rows())},
     }
+
+
+def _breakdowns(inputs: ReportInputs) -> dict[str, list[dict[str, Any]]]:
+    """All breakdowns of the split, as rows."""
+    lists = inputs.recommendations.filter(pl.col("split") == inputs.split)
+    scores, counts = inputs.metrics.filter(pl.col("split") == inputs.split), training_counts(inputs.mentions)
+    bins = reliability(lists, inputs.cases, inputs.candidates)
+    found = {
+        "hit_rates": hit_rates(lists, inputs.cases),
+        "calibration": calibration_errors(bins),
+        "reliability": bins,
+        "order_bias": order_bias(lists, inputs.candidates),
+        "costs": costs(lists),
+    }
+    for scope, part in comparable(scores).items():
+        found |= {
+            f"popularity, {scope} cases": by_popularity(part, counts),
+            f"history, {scope} cases": by_history(part, inputs.cases),
+            f"year, {scope} cases": by_year(part, inputs.movies, inputs.cutoff_year),
+        }
+    return {name: frame.to_dicts() for name, frame in found.items()}
 
 
 def _quality(inputs: ReportInputs) -> list[dict[str, Any]]:
@@ -174,23 +237,3 @@ def _figures(inputs: ReportInputs) -> dict[str, list[tuple[str, Markup]]]:
         rewards = pl.concat([frame.select(pl.lit(round_).alias("round"), "reward") for _, round_, frame in inputs.feedback])
         add("rewards", plots.rewards_histogram(rewards), "Rewards by round", "How many candidate sets got which NDCG@10.")
     return found
-
-
-def format_figure(value: float | None) -> str:
-    """.192, as papers of the field print it; a dash where there is none."""
-    return "–" if value is None else f"{value:.3f}".removeprefix("0") if 0 <= value < 1 else f"{value:.3f}"
-
-
-def format_signed(value: float | None) -> str:
-    """+.012 or −.004; a dash where there is none."""
-    return "–" if value is None else ("−" if round(value, 3) < 0 else "+") + format_figure(abs(value))
-
-
-def format_count(value: float | None) -> str:
-    """12,345; a dash where there is none."""
-    return "–" if value is None else f"{value:,.0f}"
-
-
-def format_share(value: float | None) -> str:
-    """98.2 %; a dash where there is none."""
-    return "–" if value is None else f"{100 * value:.1f} %"

@@ -2,35 +2,52 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
 import polars as pl
 
-from rar_pipeline.evaluation import baselines
+from rar_pipeline.evaluation import baselines, lexical
 from rar_pipeline.generation.candidates import candidates_of
 from rar_pipeline.generation.questions import Answer, Question
+from rar_pipeline.preference.fusion import RankedCase, cross_fitted_weights, fit_weight, fuse
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Encode, build_queries
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import RECOMMENDATIONS
 
 LENGTH = 50
 LLM_ALONE = "llm_alone"
+CHAMPION = "champion"
+INCUMBENT = "incumbent"  # what serves, where its weights are no longer those of a round
+
+Ask = Callable[[Sequence[Question]], Sequence[Answer]]
 
 
-def after_llm(version: str) -> str:
-    """Name of the system in which the LLM re-ranks a version's candidates."""
-    return f"{version}+llm"
+def after_llm(version: str, model: str = "") -> str:
+    """Name of the system in which the LLM, or a further one that is named, re-ranks a version's candidates."""
+    return f"{version}+llm" + (f" ({model})" if model else "")
 
 
-def descriptions(rounds: int) -> dict[str, str]:
+def fused(version: str) -> str:
+    """Name of the system in which the LLM's order and the version's scores are fused."""
+    return f"{after_llm(version)} fused"
+
+
+def before_llm(system: str) -> str | None:
+    """The version whose candidates a system re-ranks; None where no LLM re-ranks anything."""
+    version, plus, _ = system.partition("+llm")
+    return version if plus else None
+
+
+def descriptions(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]:
     """One line on every system, in the order of reports."""
     names = {
         "popularity": "The movies that training conversations name most, for everybody the same",
+        "bm25": "Words of the conversation and of the movies that it names against the words of each movie's text, nothing trained",
         "dense": "Cosine between the conversation's text and the movie's text, nothing trained",
         "ease": "Item-item weights in closed form on the movies named together, no text",
         "round_0": "The retriever after supervised training",
@@ -40,15 +57,31 @@ def descriptions(rounds: int) -> dict[str, str]:
     names[LLM_ALONE] = "The LLM without candidates"
     for number in range(rounds + 1):
         names[after_llm(f"round_{number}")] = f"round_{number}'s candidates, re-ranked by the LLM"
+        names[fused(f"round_{number}")] = (
+            "The same, the LLM's order fused with the retriever's scores; weight fitted on validation cases"
+        )
+    for model in backbones:
+        names[after_llm(f"round_{rounds}", model)] = f"The same candidates, re-ranked by {model}"
+    names[INCUMBENT] = "The champion of an earlier run, whose weights are no longer those of a round"
+    names[after_llm(INCUMBENT)] = "Its candidates, re-ranked by the LLM"
+    names[CHAMPION] = "What serves: one of the systems above, chosen on validation data"
     return names
 
 
-def references(rounds: int) -> dict[str, str]:
+def references(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]:
     """For each system the one that it has to beat."""
-    found = {"ease": "popularity", "dense": "popularity", "round_0": "ease", LLM_ALONE: "round_0"}
+    found = {"ease": "popularity", "bm25": "popularity", "dense": "popularity", "round_0": "ease", LLM_ALONE: "round_0"}
     found |= {f"round_{number}": "round_0" for number in range(1, rounds + 1)}
     found |= {after_llm(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
-    return found
+    found |= {fused(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
+    found |= {after_llm(f"round_{rounds}", model): after_llm(f"round_{rounds}") for model in backbones}
+    return found | {after_llm(INCUMBENT): INCUMBENT, INCUMBENT: "ease", CHAMPION: "ease"}
+
+
+def with_champion(frame: pl.DataFrame, served: Mapping[str, str]) -> pl.DataFrame:
+    """RECOMMENDATIONS or METRICS with the rows of what serves once more, as system `champion`. `served`: data set -> system."""
+    own = [frame.filter(pl.col("dataset") == dataset, pl.col("system") == system) for dataset, system in served.items()]
+    return pl.concat([frame, *(part.with_columns(system=pl.lit(CHAMPION)) for part in own)])
 
 
 def judged_cases(cases: pl.DataFrame, count: int, seed: int) -> pl.DataFrame:
@@ -67,65 +100,120 @@ def recommend(
     catalogue: Catalogue,
     versions: Mapping[str, Path],
     encode: Encode,
-    ask: Callable[[Sequence[Question]], Sequence[Answer]],
+    ask: Ask | None,
     generates: bool,
     settings: Settings,
     log: Callable[[str], None],
+    *,
+    indexes: Path,
+    backbones: Mapping[str, Ask] | None = None,
 ) -> pl.DataFrame:
     """The table RECOMMENDATIONS of validation and test: all systems without the LLM on all cases, those with it on the judged cases.
 
-    `versions`: name of each retriever version -> its folder. `generates`: the LLM writes lists, so it is also asked without candidates.
-    Where an answer failed, the retriever's order stands.
+    `versions`: name of each retriever version -> its folder, the newest round last. `ask` puts questions to the LLM, None: there is none.
+    `generates`: it writes lists, so it is also asked without candidates. `indexes`: where the index of BM25 is kept. `backbones`: further
+    LLMs by name, that re-rank the last version's candidates. Where an answer failed, the retriever's order stands.
     """
     asked = cases.filter(pl.col("split") != "train").sort("split", "case_id")
     queries = build_queries(asked, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
     frames = [
         baselines.popularity(mentions, asked),
+        lexical.bm25(movies, asked, indexes, turns=settings.context_turns),
         baselines.dense(queries.text.astype(np.float32), catalogue.embeddings, catalogue.movie_ids, asked),
         baselines.ease(baselines.fit_ease(mentions), asked),
     ]
     judged = judged_cases(asked, settings.cases_to_judge, settings.seed)
     place = {case_id: row for row, case_id in enumerate(asked["case_id"])}
-    if generates:
-        questions = [
-            Question(case["case_id"], case["context"], (), tuple(case["history"])) for case in judged.iter_rows(named=True)
-        ]
-        empty: dict[str, list[str]] = {case_id: [] for case_id in judged["case_id"]}
-        frames.append(_answered(judged, LLM_ALONE, ask(questions), empty))
+    if ask and generates:
+        nothing: dict[str, list[str]] = {case_id: [] for case_id in judged["case_id"]}
+        frames.append(_answered(judged, LLM_ALONE, ask(_questions(judged, nothing, movies)), nothing))
     for name, folder in versions.items():
         retriever, version = load(folder)
-        rows, _ = search(build_index(retriever, catalogue, version.known), queries, LENGTH)
+        rows, scores = search(build_index(retriever, catalogue, version.known), queries, LENGTH)
         lists = [[catalogue.movie_ids[row] for row in found if row >= 0] for found in rows]
-        frames.append(_frame(asked, name, lists, None))
-        log(f"{name}: {len(asked):,} cases searched; {len(judged)} of them go to the LLM")
+        valued = [own[: len(found)].tolist() for own, found in zip(scores, lists, strict=True)]
+        frames.append(baselines.listed(asked, name, lists, scores=valued))
+        log(f"{name}: {len(asked):,} cases searched" + (f"; {len(judged)} of them go to the LLM" if ask else ""))
+        if not ask:
+            continue
         shown = {case_id: lists[place[case_id]] for case_id in judged["case_id"]}
-        questions = []
-        for case in judged.iter_rows(named=True):
-            candidates = shown[case["case_id"]][: settings.candidates]
-            cards = candidates_of(movies, candidates)
-            questions.append(
-                Question(case["case_id"], case["context"], tuple(cards[movie] for movie in candidates), tuple(case["history"]))
-            )
-        frames.append(_answered(judged, after_llm(name), ask(questions), shown))
+        questions = _questions(judged, {case_id: found[: settings.candidates] for case_id, found in shown.items()}, movies)
+        newest = name == list(versions)[-1]
+        probed = judged_cases(judged, settings.order_cases, settings.seed)["case_id"].to_list() if newest else []
+        turned = [replace(one, candidates=one.candidates[::-1]) for one in questions if one.question_id in probed]
+        answers = ask(questions)
+        frames.append(_answered(judged, after_llm(name), answers, shown, ask(turned) if turned else ()))
+        if not judged.filter(split="validation").is_empty():
+            best = {case_id: dict(zip(lists[row], valued[row], strict=True)) for case_id, row in place.items()}
+            frames.append(_fused(judged, name, answers, best, settings))
+        for model, ask_other in (backbones or {}).items() if newest else ():
+            frames.append(_answered(judged, after_llm(name, model), ask_other(questions), shown))
     return pl.concat(frames)
 
 
-def _answered(cases: pl.DataFrame, system: str, answers: Sequence[Answer], shown: Mapping[str, list[str]]) -> pl.DataFrame:
-    """Lists as the LLM ranked them, followed by the retriever's other movies in its order."""
-    lists, unmatched = [], []
-    history = dict(cases.select("case_id", "history").iter_rows())
-    for answer in answers:
-        seen = set(history[answer.question_id])
-        ranked = list(dict.fromkeys(movie for movie in (*answer.ranking, *shown[answer.question_id]) if movie not in seen))
-        lists.append(ranked[:LENGTH])
-        unmatched.append(answer.unmatched if answer.mode == "generate" else None)
-    return _frame(cases, system, lists, unmatched)
+def _fused(
+    cases: pl.DataFrame, version: str, answers: Sequence[Answer], scores: Mapping[str, Mapping[str, float]], settings: Settings
+) -> pl.DataFrame:
+    """The LLM's order fused with the retriever's scores of the candidates. A validation case has no part in its own weight, test cases in none."""
+    k = settings.candidates
+    ranked = [
+        RankedCase(case["dialogue_id"], dict(list(scores[case["case_id"]].items())[:k]), answer.ranking, case["targets"])
+        for case, answer in zip(cases.iter_rows(named=True), answers, strict=True)
+    ]
+    usable = [answer.status == "answered" for answer in answers]
+    fitted = [row for row, split in enumerate(cases["split"]) if split == "validation" and usable[row]]
+    general = fit_weight([ranked[row] for row in fitted])
+    weights = dict(zip(fitted, cross_fitted_weights([ranked[row] for row in fitted], settings.seed), strict=True))
+    lists = []
+    for row, (case, seen) in enumerate(zip(ranked, cases["history"], strict=True)):
+        weight = weights.get(row, general) if usable[row] else 0.0
+        order = dict.fromkeys((*fuse(case.scores, case.order, weight), *scores[cases["case_id"][row]]))
+        lists.append([movie for movie in order if movie not in set(seen)][:LENGTH])
+    return baselines.listed(cases, fused(version), lists)
 
 
-def _frame(cases: pl.DataFrame, system: str, lists: list[list[str]], unmatched: list[int | None] | None) -> pl.DataFrame:
-    columns = {
-        "system": pl.Series([system] * len(cases), dtype=pl.String),
-        "ranking": pl.Series(lists, dtype=pl.List(pl.String)),
-        "unmatched": pl.Series(unmatched or [None] * len(cases), dtype=pl.Int64),
-    }
-    return RECOMMENDATIONS.conform(cases.select("dataset", "split", "case_id").with_columns(**columns))
+def _questions(cases: pl.DataFrame, candidates: Mapping[str, Sequence[str]], movies: pl.DataFrame) -> list[Question]:
+    cards = candidates_of(movies, sorted({movie for listed in candidates.values() for movie in listed}))
+    return [
+        Question(
+            case["case_id"],
+            case["context"],
+            tuple(cards[movie] for movie in candidates[case["case_id"]]),
+            tuple(case["history"]),
+        )
+        for case in cases.iter_rows(named=True)
+    ]
+
+
+def _answered(
+    cases: pl.DataFrame,
+    system: str,
+    answers: Sequence[Answer],
+    shown: Mapping[str, Sequence[str]],
+    turned: Sequence[Answer] = (),
+) -> pl.DataFrame:
+    """Lists as the LLM ranked them, followed by the retriever's other movies in its order. `turned`: answers to candidates in reverse."""
+    lists: list[list[str]] = []
+    ranked: list[int] = []
+    for seen, answer in zip(cases["history"], answers, strict=True):
+        own = list(dict.fromkeys(movie for movie in answer.ranking if movie not in set(seen)))
+        rest = [movie for movie in shown[answer.question_id] if movie not in set(own) | set(seen)]
+        lists.append([*own, *rest][:LENGTH])
+        ranked.append(min(len(own), LENGTH))
+    written = [answer if answer.mode == "generate" and answer.status == "answered" else None for answer in answers]
+    other_way = {answer.question_id: list(answer.ranking) for answer in turned if answer.status == "answered"}
+    return baselines.listed(
+        cases,
+        system,
+        lists,
+        ranked=ranked,
+        unmatched=[one and one.unmatched for one in written],
+        titles=[one and len(one.ranking) + one.unmatched + one.repeated + one.already_seen for one in written],
+        reversed=[other_way.get(answer.question_id) for answer in answers],
+        model=[answer.model for answer in answers],
+        status=[answer.status for answer in answers],
+        prompt_tokens=[answer.prompt_tokens for answer in answers],
+        answer_tokens=[answer.answer_tokens for answer in answers],
+        seconds=[answer.seconds for answer in answers],
+        cost=[answer.cost for answer in answers],
+    )

@@ -32,11 +32,11 @@ class Amount:
 
 
 class Budget:
-    """Shared by everybody who holds this object, also between threads. A limit of 0 is no limit."""
+    """Shared by everybody who holds this object, also between threads. A limit of 0 is no limit; `spent` was spent before."""
 
-    def __init__(self, calls: int = 0, tokens: int = 0, cost: float = 0.0) -> None:
+    def __init__(self, calls: int = 0, tokens: int = 0, cost: float = 0.0, spent: Amount | None = None) -> None:
         self.limit = Amount(calls, tokens, cost)
-        self.spent = Amount()
+        self.spent = spent or Amount()
         self._reserved = Amount()
         self._lock = threading.Lock()
 

@@ -18,6 +18,7 @@ from types import TracebackType
 from typing import Any
 
 from rar_pipeline.errors import RarError
+from rar_pipeline.generation.budget import Amount
 
 _TABLES = """
 create table if not exists answers (
@@ -38,6 +39,7 @@ create table if not exists requests (
     prompt_hash text not null,
     parameters text not null,
     attempts integer not null,
+    tokens integer not null,
     status text not null,
     error text not null,
     prompt_tokens integer not null,
@@ -54,7 +56,7 @@ select
 from requests r
 union all
 select
-    null, asked_at, '', model, kind, '', '', '', 1, 'answered', '',
+    null, asked_at, '', model, kind, '', '', '', 1, null, 'answered', '',
     answer ->> 'prompt_tokens', answer ->> 'answer_tokens', answer ->> 'seconds', null, answer ->> 'raw'
 from answers where request is null and json_valid(answer)
 """
@@ -69,6 +71,7 @@ def content_key(model: str, kind: str, body: Mapping[str, Any]) -> str:
 @dataclass
 class Call:
     """What is put on record of one call. `kind`: the mode, or `probe`. `attempts`: requests sent; `seconds`: of the last of them.
+    `tokens`: of all attempts, of prompts and answers; where no answer came, as expected.
 
     `parameters`: what was sent beside model and prompt. `cost`: in the currency of the prices, with what attempts without an answer may have cost.
     """
@@ -78,6 +81,7 @@ class Call:
     prompt_hash: str = ""
     parameters: Mapping[str, Any] = field(default_factory=dict)
     attempts: int = 0
+    tokens: int = 0
     status: str = "failed"
     error: str = ""
     prompt_tokens: int = 0
@@ -167,6 +171,7 @@ class AnswerCache:
             call.prompt_hash,
             json.dumps(call.parameters, ensure_ascii=False),
             call.attempts,
+            call.tokens,
             call.status,
             call.error,
             call.prompt_tokens,
@@ -177,8 +182,8 @@ class AnswerCache:
         try:
             self._connection.execute("begin immediate")
             cursor = self._connection.execute(
-                "insert into requests (endpoint, model, kind, prompt_version, prompt_hash, parameters, attempts, status, error, "
-                "prompt_tokens, answer_tokens, seconds, cost) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "insert into requests (endpoint, model, kind, prompt_version, prompt_hash, parameters, attempts, tokens, status, error, "
+                "prompt_tokens, answer_tokens, seconds, cost) values (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 row,
             )
             self._keep(answers, model, call.kind, cursor.lastrowid)
@@ -189,6 +194,13 @@ class AnswerCache:
         finally:
             if self._connection.in_transaction:
                 self._connection.execute("rollback")
+
+    def spent(self, endpoint: str, model: str) -> Amount:
+        """What all calls on record to a model of an endpoint came to."""
+        if self._connection is None:
+            return Amount()
+        sums = "select coalesce(sum(attempts), 0), coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0) from requests"
+        return Amount(*self._connection.execute(f"{sums} where endpoint = ? and model = ?", (endpoint, model)).fetchone())
 
     def _keep(self, answers: Mapping[str, Mapping[str, Any]], model: str, kind: str, request: int | None) -> None:
         assert self._connection is not None

@@ -13,6 +13,8 @@ import os
 import time
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import lru_cache
+from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit, urlunsplit
@@ -27,6 +29,8 @@ from rar_pipeline.generation.questions import LanguageModelHandle
 from rar_pipeline.generation.retries import asked_wait, is_transient, pause, told
 
 if TYPE_CHECKING:
+    import ssl
+
     import httpx2
 
 REACH_SECONDS = 20.0
@@ -50,6 +54,12 @@ Part = Mapping[str, Any]
 Send = Callable[[list[Part], Call], Awaitable[list[Reply]]]
 
 
+def on_record(cache: Path, base_url: str, model: str) -> Amount:
+    """What was spent on a model of an endpoint by all runs that keep their answers in `cache`."""
+    with AnswerCache(cache) as answers:
+        return answers.spent(shown_url(base_url), model)
+
+
 def shown_url(url: str) -> str:
     """The address without user, password, query and fragment."""
     parts = urlsplit(url)
@@ -65,6 +75,7 @@ class Client:
     """
 
     def __init__(self, handle: LanguageModelHandle, transport: httpx2.AsyncBaseTransport | None = None) -> None:
+        import httpx2
         import openai
 
         self.handle = handle
@@ -72,6 +83,7 @@ class Client:
         self.pace = pace_of(handle.base_url, handle.model, handle.requests_per_minute, handle.tokens_per_minute)
         self._gate = asyncio.Semaphore(handle.concurrency)
         self._settled = asyncio.Condition()
+        self._turn = asyncio.Lock()
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         local = (urlsplit(handle.base_url).hostname or "") in _LOOPBACK
         key = os.environ.get("OPENAI_API_KEY", "") if handle.key_from_environment else ""
@@ -80,7 +92,11 @@ class Client:
                 f"LLM endpoint {shown_url(handle.base_url)}: OPENAI_API_KEY is not set; export it (any word, where no key is needed)"
             )
         # a proxy of the environment must not stand between us and our own machine
-        http = openai.DefaultAsyncHttpxClient(transport=transport, trust_env=not local and transport is None)
+        trusting = not local and transport is None
+        limits = httpx2.Limits(max_connections=handle.concurrency, max_keepalive_connections=handle.concurrency)
+        http = openai.DefaultAsyncHttpxClient(
+            transport=transport, trust_env=trusting, verify=_certificates(trusting), limits=limits
+        )
         # attempts are ours: each is paced and paid for by itself
         self.openai = openai.AsyncOpenAI(
             base_url=handle.base_url, api_key=key or "none", timeout=handle.timeout, max_retries=0, http_client=http
@@ -216,7 +232,8 @@ class Client:
         expected = self.pace.expected(len(content), longest)
         spent = Amount()
         try:
-            await self.pace.admit(sum(expected))
+            async with self._turn:
+                await self.pace.admit(sum(expected))
             call.attempts += 1
             # what is broken off from here on may have been answered and billed all the same
             spent = self._amount(*expected)
@@ -244,6 +261,7 @@ class Client:
             raise
         finally:
             call.cost += spent.cost
+            call.tokens += spent.tokens
             self.handle.budget.settle(most, spent)
             async with self._settled:
                 self._settled.notify_all()
@@ -267,6 +285,14 @@ class Client:
                 except TimeoutError:
                     continue
         return most
+
+
+@lru_cache(maxsize=2)
+def _certificates(trust_env: bool) -> ssl.SSLContext:
+    """Read once: it takes as long as many calls."""
+    import httpx2
+
+    return httpx2.create_ssl_context(trust_env=trust_env)
 
 
 def _reply(kept: Mapping[str, Any]) -> Reply | None:

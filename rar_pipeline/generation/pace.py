@@ -37,7 +37,7 @@ class Pace:
         return round(prompt_bytes * prompt / seen_bytes) + 1, min(round(answer / calls) + 1, answer_tokens)
 
     async def admit(self, tokens: int) -> None:
-        """Wait until a call of about `tokens` tokens may go out."""
+        """Wait until a call of about `tokens` tokens may go out. Callers take turns: tokens of a large call are gathered bit by bit."""
         now = asyncio.get_running_loop().time
         while (left := self._resumes - now()) > 0:
             await asyncio.sleep(left)

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     import httpx2
 
 _SENDERS = {"likelihood": likelihood.send, "label": label.send, "generate": generate.send}
-_TOGETHER = 200  # questions that are looked up in the cache at once
+_TOGETHER = 50  # questions that are looked up in the cache at once
 
 
 def rank_all(
@@ -61,11 +61,15 @@ def rank_all(
     shown = [shuffled(question, shuffle) for question in questions]
     work = _rank(shown, model, chosen, match, answers, on_answer or _ignore, on_abilities or _ignore, transport)
     try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(work)
-    with ThreadPoolExecutor(1) as aside:
-        return aside.submit(asyncio.run, work).result()
+        try:
+            asyncio.get_running_loop()
+        except RuntimeError:
+            return asyncio.run(work)
+        with ThreadPoolExecutor(1) as aside:
+            return aside.submit(asyncio.run, work).result()
+    except ExceptionGroup as errors:
+        # the first that could not be put down to its question: nobody answers, or the disk is full
+        raise errors.exceptions[0] from None
 
 
 def _ignore(_: object) -> None:
@@ -113,27 +117,6 @@ async def _rank(
         on_answer(answer)
 
     async with Client(model, transport) as client:
-        waiting: list[tuple[int, Answer, list[Part]]] = []
-        for start in range(0, len(questions), _TOGETHER):
-            asked: list[tuple[int, Answer, list[Part], list[str]]] = []
-            for place, question in enumerate(questions[start : start + _TOGETHER], start):
-                blank = Answer(question.question_id, "failed", mode, model.model, "")
-                try:
-                    parts = _parts(question, model, mode, answers)
-                except ValueError as error:
-                    record(place, replace(blank, error=str(error)))
-                    continue
-                blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
-                asked.append((place, blank, parts, client.keys(mode, parts)))
-            kept = client.recall([key for *_, keys in asked for key in keys])
-            for place, blank, parts, keys in asked:
-                if all(key in kept for key in keys):
-                    record(place, _read(questions[place], blank, [kept[key] for key in keys], match))
-                else:
-                    waiting.append((place, blank, parts))
-            await asyncio.sleep(0)
-        if not waiting:
-            return [done[place] for place in range(len(questions))]
 
         async def put(place: int, blank: Answer, parts: list[Part], abilities: Abilities) -> None:
             call = Call(mode, _version(questions[place], mode), blank.prompt_hash)
@@ -146,20 +129,37 @@ async def _rank(
             else:
                 record(place, _read(questions[place], blank, replies, match))
 
-        try:
-            abilities = await probe(client, mode)
-        except BudgetSpentError as error:
-            for place, blank, _ in waiting:
-                record(place, replace(blank, error=str(error)))
-            return [done[place] for place in range(len(questions))]
-        on_abilities(abilities)
-        try:
-            async with asyncio.TaskGroup() as group:
-                for item in waiting:
-                    group.create_task(put(*item, abilities))
-        except ExceptionGroup as errors:
-            # the first that could not be put down to its question, such as a full disk
-            raise errors.exceptions[0] from None
+        abilities: Abilities | None = None
+        spent = ""
+        async with asyncio.TaskGroup() as group:
+            for start in range(0, len(questions), _TOGETHER):
+                asked: list[tuple[int, Answer, list[Part], list[str]]] = []
+                for place, question in enumerate(questions[start : start + _TOGETHER], start):
+                    blank = Answer(question.question_id, "failed", mode, model.model, "")
+                    try:
+                        parts = _parts(question, model, mode, answers)
+                    except ValueError as error:
+                        record(place, replace(blank, error=str(error)))
+                        continue
+                    blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
+                    asked.append((place, blank, parts, client.keys(mode, parts)))
+                kept = client.recall([key for *_, keys in asked for key in keys])
+                for place, blank, parts, keys in asked:
+                    if all(key in kept for key in keys):
+                        record(place, _read(questions[place], blank, [kept[key] for key in keys], match))
+                        continue
+                    if abilities is None and not spent:
+                        try:
+                            abilities = await probe(client, mode)
+                            on_abilities(abilities)
+                        except BudgetSpentError as error:
+                            spent = str(error)
+                    if abilities is None:
+                        record(place, replace(blank, error=spent))
+                    else:
+                        group.create_task(put(place, blank, parts, abilities))
+                # calls go out while the next prompts are made
+                await asyncio.sleep(0)
     return [done[place] for place in range(len(questions))]
 
 

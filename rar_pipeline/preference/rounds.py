@@ -142,10 +142,12 @@ def preference_round(
     from rar_pipeline.preference.pools import Pools
     from rar_pipeline.preference.training import PreferenceModule, train_round
 
+    taught = rewarded(feedback)
+    if taught.is_empty():  # nothing is trained, so that there is no epoch for the LLM to choose
+        settings = settings.model_copy(update={"watched_cases": 0})
     config = round_config(settings, number)
     before = read_record(parent)
     judged = cases.filter(pl.col("split") == "validation")
-    taught = rewarded(feedback)
     inputs = {
         "parent_sha256": before.weights_sha256,
         "feedback": content_hash(taught),
@@ -153,7 +155,8 @@ def preference_round(
         "validation": content_hash(judged),
         "watched_cases": settings.cases_to_watch,
     }
-    made_from = {**asdict(config), "pool": settings.pool, "candidates": settings.candidates, **inputs}
+    read = settings.model_dump(include={"encoder", "context_turns", "max_history"})  # what a query is made of
+    made_from = {**asdict(config), **read, "pool": settings.pool, "candidates": settings.candidates, **inputs}
     fingerprint = digest(CODE, number, made_from)
     if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")

@@ -40,13 +40,14 @@ class Typed(BaseModel):
     """What stands in the box while somebody types."""
 
     text: Annotated[str, StringConstraints(max_length=CHARACTERS)]
-    typing: Annotated[str, StringConstraints(max_length=100)] = Field("", description="the words that may become a title")
+    typing: Annotated[str, StringConstraints(max_length=100)] = Field("", description="the words before the cursor")
 
 
 class Linked(BaseModel):
-    """Titles in it, and movies that the last words may become."""
+    """Titles in it, and movies that the last words (`completing`) may become."""
 
     mentions: list[Mention]
+    completing: str
     completions: list[Movie]
 
 
@@ -132,7 +133,8 @@ def create_app(
     @app.post("/api/link", responses=refused)
     def link(typed: Typed) -> Linked:
         """Titles in what is typed so far: linked, or with what may be meant."""
-        return Linked(mentions=champion.link(typed.text), completions=champion.complete(typed.typing))
+        completing, completions = champion.complete(typed.typing)
+        return Linked(mentions=champion.link(typed.text), completing=completing, completions=completions)
 
     @app.post("/api/recommend", responses=refused)
     def recommend(talk: Talk) -> Recommendation:

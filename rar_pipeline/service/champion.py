@@ -132,9 +132,10 @@ class Champion:
                 )
         return found
 
-    def complete(self, text: str, limit: int = 6) -> list[Movie]:
-        """Movies whose title may be what somebody is typing."""
-        return [self.movie(movie_id) for movie_id in self.titles.suggest(text, limit) if movie_id in self.catalogue.index]
+    def complete(self, text: str, limit: int = 4) -> tuple[str, list[Movie]]:
+        """The last words of a text that begin a title, and movies whose title they may become."""
+        words, found = self.titles.complete(text, limit)
+        return words, [self.movie(movie_id) for movie_id in found if movie_id in self.catalogue.index]
 
     def mentioned(self, turns: Sequence[Said], ignored: Sequence[str] = ()) -> tuple[list[str], list[Mention]]:
         """Movies that the seeker has named so far, in order of first mention, and the titles of the last turn."""
@@ -165,7 +166,7 @@ class Champion:
             queries = build_queries(
                 CASES.frame([case]), self.catalogue, self.encode, turns=self.turns, max_history=self.history
             )  # fmt: skip
-            embedded = time.perf_counter()
+            embedded, computing = time.perf_counter(), time.thread_time()
             rows, _ = search(self.index, queries, talk.movies + len(out))
             movies = [self.catalogue.movie_ids[row] for row in rows[0] if row >= 0]
             chosen = [movie for movie in movies if movie not in out][: talk.movies]
@@ -174,14 +175,16 @@ class Champion:
             cards = [
                 Card(**self.movie(movie).model_dump(), why=reason) for movie, reason in zip(chosen, why, strict=True)
             ]  # fmt: skip
-            ended = time.perf_counter()
-        spent = [round(1000 * seconds, 2) for seconds in (linked - started, embedded - linked, ended - embedded)]
+            ended, computed = time.perf_counter(), time.thread_time()
+        spent = [
+            round(1000 * seconds, 2) for seconds in (linked - started, embedded - linked, ended - embedded, computed - computing)
+        ]
         return Recommendation(
             version=self.version.name,
             said=sentence([headline(card.model_dump()) for card in cards[:NAMED]]),
             mentions=found,
             candidates=cards,
-            milliseconds=Timing(link=spent[0], encode=spent[1], retrieve=spent[2]),
+            milliseconds=Timing(link=spent[0], encode=spent[1], retrieve=spent[2], retrieve_cpu=spent[3]),
         )
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Collection, Iterator
+from itertools import chain
 from typing import NamedTuple
 
 from rar_pipeline.corpus.link import Link, Linker
@@ -58,17 +59,17 @@ class _Span(NamedTuple):
 def find(text: str, linker: Linker, titles: Titles, picked: Collection[tuple[str, str]] = ()) -> list[Found]:
     """Titles of a text in their order, none of them overlapping. `picked`: (words, movie_id) that the person chose themselves."""
     found: list[Found] = []
-
-    def free(start: int, end: int) -> bool:
-        return all(end <= other.start or start >= other.end for other in found)
-
-    for words, movie_id in picked:
-        at = text.casefold().find(words.casefold())
-        if at >= 0 and free(at, at + len(words)):
-            found.append(Found(at, at + len(words), text[at : at + len(words)], movie_id, "picked"))
-    for rule in (_dated, _quoted, _plain):
-        found += [one for one in rule(text, linker, titles) if free(one.start, one.end)]
+    for one in chain(
+        *(_picked(text, *pair) for pair in picked), *(rule(text, linker, titles) for rule in (_dated, _quoted, _plain))
+    ):
+        if all(one.end <= other.start or one.start >= other.end for other in found):
+            found.append(one)
     return sorted(found)
+
+
+def _picked(text: str, words: str, movie_id: str) -> Iterator[Found]:
+    for place in re.finditer(re.escape(words), text, re.IGNORECASE):
+        yield Found(place.start(), place.end(), place.group(), movie_id, "picked")
 
 
 def _dated(text: str, linker: Linker, titles: Titles) -> Iterator[Found]:

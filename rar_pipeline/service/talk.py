@@ -104,11 +104,12 @@ class Mention(BaseModel):
 
 
 class Timing(BaseModel):
-    """Milliseconds that a recommendation took: titles found, words embedded, and the retriever (query, search, reasons)."""
+    """Milliseconds that a recommendation took: titles found, words embedded, and the retriever (query, search, reasons), also in CPU time."""
 
     link: float
     encode: float
     retrieve: float
+    retrieve_cpu: float
 
 
 class Recommendation(BaseModel):

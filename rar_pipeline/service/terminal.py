@@ -192,7 +192,7 @@ def chat(settings: Settings, dataset: str, version: str | None, llm: bool | None
     typed = sys.stdin.isatty()
     console = Console(highlight=False)
     if not console.is_terminal:
-        console.width = max(console.width, 110)
+        console.width = max(console.width, 160)
     if typed:
         console.print(f"loading the retriever of {dataset} ...", style="dim")
     champion, chosen = open_champion(settings, dataset, version)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from bisect import bisect_left
 
 import numpy as np
@@ -13,6 +14,9 @@ from rar_pipeline.corpus.normalise import normalise_title
 from rar_pipeline.corpus.titles import STRONG
 
 WELL_KNOWN = 40_000  # movies among which misspelt titles are looked for
+LONGEST = 8  # words of a title half typed
+SURE = 8  # letters of a title's beginning that few titles share
+_WORD = re.compile(r"\S+")
 LAST = "\U0010ffff"
 
 
@@ -58,6 +62,21 @@ class Titles:
         if len(found) < limit and len(key) > 3:
             found |= dict.fromkeys(self.spelt_like(key, limit, least))
         return list(found)[:limit]
+
+    def complete(self, text: str, limit: int = 4) -> tuple[str, list[str]]:
+        """The longest run of last words that a title begins with, and the movies that it may become, the best known first.
+
+        A run begins with a capital or a digit, or is long; of short ones only well-known movies are told, since many titles begin so.
+        """
+        starts = [match.start() for match in _WORD.finditer(text)][-LONGEST:]
+        for words in (text[start:].strip() for start in starts):
+            key = normalise_title(words)
+            if len(key) < 3 or not (words[0].isupper() or words[0].isdigit() or len(key) >= SURE) or words[-1] in ".,;!?)":
+                continue
+            found = [movie for movie in self.starting(key, limit) if len(key) >= SURE or self.votes(movie) >= KNOWN]
+            if found:
+                return words, found
+        return "", []
 
     def _best(self, start: int, end: int, limit: int) -> list[str]:
         rows = np.arange(start, end)

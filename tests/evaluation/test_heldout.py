@@ -12,7 +12,7 @@ from rar_pipeline.conversations.cikm23 import CikmTest, Row, entity
 from rar_pipeline.conversations.reading import Turn
 from rar_pipeline.errors import RarError
 from rar_pipeline.evaluation import answers, heldout, heldout_report
-from rar_pipeline.evaluation.published import PUBLISHED
+from rar_pipeline.evaluation.published import PUBLISHED, tables
 from rar_pipeline.tables import DIALOGUES, RECOMMENDATIONS
 
 NAMES = ["Hoffa", "It_(2017_film)", "Jaws_(film)", "Up_(2009_film)", "Alien_(film)", "Kill_Bill:_Volume_1", "It_(1990_film)"]
@@ -185,13 +185,13 @@ def test_the_page_escapes_what_it_shows_and_keeps_protocols_apart() -> None:
         "corpus": {"targets_linked_share": 0.5},
         "answers": {},
         "versions": {},
-        "published": heldout_report.published("redial"),
+        "published": tables("redial"),
     }
     page = heldout_report.render(report)
     assert "<script" not in page
     assert "&lt;script&gt;" in page and "&lt;i&gt;said" in page and "&lt;b&gt;w" in page
     assert [table["protocol"] for table in report["published"]] == ["cikm23", "fresh_turns"]
     assert page.count("GPT-4") == 1 and page.count("ReFICR") == 1
-    assert {entry.protocol for entry in PUBLISHED} == {"cikm23", "fresh_turns"}
+    assert {entry.protocol for entry in PUBLISHED} == {"cikm23", "fresh_turns", "sequences"}
     (table,) = heldout_report.tables(report)
     assert table.row_count == 1

@@ -5,13 +5,17 @@ from __future__ import annotations
 import math
 import random
 
+import ir_measures
+import numpy as np
 import polars as pl
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from ir_measures import RR, Recall, nDCG
 
 from rar_pipeline import tables
-from rar_pipeline.evaluation.metrics import CUTOFFS, score
+from rar_pipeline.evaluation.metrics import CUTOFFS, cikm23, fresh_turns, score, sequences
+from rar_pipeline.retriever.sequences import quality, ranks
 
 
 def case(case_id, targets, history=(), unlinked=0, dataset="redial"):
@@ -63,6 +67,76 @@ def test_cikm23_by_hand():
     assert found["s", "1:1#b", "MRR@10"] == 0.25
     assert found["s", "1:1#b", "R@1"] == 0
     assert all(found["s", "1:1#unlinked:0", f"R@{k}"] == 0 for k in CUTOFFS)
+
+
+def users(**items):
+    return pl.DataFrame(
+        [{"dataset": "ml", "split": "test", "case_id": name, "items": list(own)} for name, own in items.items()],
+        schema={"dataset": pl.String, "split": pl.String, "case_id": pl.String, "items": pl.List(pl.String)},
+    )
+
+
+def test_sequences_by_hand():
+    lists = [listed(name, "bxac", dataset="ml") for name in ("one", "again", "short")]
+    # one: c is last, a and b are history: x, c remain, so c is second. again: a came before, so it cannot be found. short: no case
+    frame = sequences(tables.RECOMMENDATIONS.frame(lists), users(one="abc", again="aba", short="ab"))
+    found = values(frame, "sequences")
+    assert {case_id for _, case_id, _ in found} == {"one", "again"}
+    assert [found["s", "one", f"R@{k}"] for k in CUTOFFS] == [0, 1, 1, 1, 1]
+    assert found["s", "one", "N@10"] == pytest.approx(1 / math.log2(3))
+    assert found["s", "one", "MRR@10"] == 0.5
+    assert all(value == 0 for (_, case_id, _), value in found.items() if case_id == "again")
+
+
+def test_sequences_agree_with_the_ranks_that_training_is_judged_by():
+    rng = np.random.default_rng(5)
+    items = [f"{i:02}" for i in range(40)]
+    rows = [rng.permutation(40)[: rng.integers(3, 12)] for _ in range(60)]
+    scores = rng.integers(0, 12, (60, 40)).astype(float)  # with many ties
+    lists = [
+        listed(str(user), [items[i] for i in np.argsort(-own, kind="stable")], dataset="ml") for user, own in enumerate(scores)
+    ]
+    frame = sequences(
+        tables.RECOMMENDATIONS.frame(lists), users(**{str(user): [items[i] for i in row] for user, row in enumerate(rows)})
+    )
+    theirs = quality(ranks(scores.copy(), [row[:-1] for row in rows], np.array([row[-1] for row in rows])))
+    for short, long in (("R", "recall"), ("N", "ndcg"), ("MRR", "mrr")):
+        for k in CUTOFFS:
+            assert frame.filter(metric=f"{short}@{k}")["value"].mean() == pytest.approx(theirs[f"{long}_{k}"][0], abs=1e-12)
+
+
+def test_each_protocol_alone_is_its_part_of_the_score():
+    lists = tables.RECOMMENDATIONS.frame([listed("1:1", "xab"), listed("2:1", "c")])
+    cases = tables.CASES.frame([case("1:1", "ab", history="x"), case("2:1", "c", unlinked=1)])
+    both = score(lists, cases)
+    for protocol in (fresh_turns, cikm23):
+        assert protocol(lists, cases).equals(both.filter(protocol=protocol.__name__))
+
+
+def test_metrics_agree_with_ir_measures():
+    """Against the library, on random lists without a history (which it does not know)."""
+    rng = random.Random(3)
+    names = [f"m{i}" for i in range(120)]
+    cases = [case(f"{i}:1", rng.sample(names, rng.randint(1, 7)), unlinked=rng.randint(0, 2)) for i in range(150)]
+    lists = [listed(c["case_id"], rng.sample(names, rng.randint(1, 50))) for c in cases]
+    frame = scored(lists, cases)
+    run = {row["case_id"]: {movie: float(-rank) for rank, movie in enumerate(row["ranking"])} for row in lists}
+    measures = {f"{ours}@{k}": theirs @ k for ours, theirs in (("R", Recall), ("N", nDCG), ("MRR", RR)) for k in CUTOFFS}
+    checked = 0
+    for protocol in ("fresh_turns", "cikm23"):
+        found = values(frame, protocol)
+        if protocol == "fresh_turns":
+            wanted = {c["case_id"]: [*c["targets"], *(f"unlinked {n}" for n in range(c["unlinked_targets"]))] for c in cases}
+            asked = run
+        else:
+            wanted = {f"{c['case_id']}#{target}": [target] for c in cases for target in c["targets"]}
+            asked = {pair: run[pair.split("#")[0]] for pair in wanted}
+        relevant = {key: dict.fromkeys(targets, 1) for key, targets in wanted.items()}
+        for measured in ir_measures.iter_calc(measures.values(), relevant, asked):
+            name = next(name for name, measure in measures.items() if measure == measured.measure)
+            assert abs(found["s", measured.query_id, name] - measured.value) < 1e-9, (protocol, measured)
+            checked += 1
+    assert checked == 15 * (150 + sum(len(c["targets"]) for c in cases))
 
 
 def test_a_system_that_repeats_the_history_scores_zero():

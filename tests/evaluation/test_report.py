@@ -12,7 +12,8 @@ import polars as pl
 import pytest
 
 from rar_pipeline import tables
-from rar_pipeline.evaluation.report import format_figure, format_signed, render_report, report_json
+from rar_pipeline.evaluation.grids import format_figure, format_signed
+from rar_pipeline.evaluation.report import render_report, report_json
 from rar_pipeline.evaluation.report_sections import boards, findings, verdict
 
 from .made_up import inputs

@@ -10,8 +10,8 @@ import httpx2
 import pytest
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.generation.cache import AnswerCache, content_key
 from rar_pipeline.generation.budget import Budget
+from rar_pipeline.generation.cache import AnswerCache, content_key
 from rar_pipeline.generation.questions import LanguageModelHandle, Question
 from rar_pipeline.generation.rank import rank_all
 from tests.generation.endpoint import Endpoint, match, question

@@ -140,6 +140,14 @@ def test_a_title_half_typed_or_misspelt_is_completed(corpus: Any, typed: str, fi
     assert names[titles.suggest(typed)[0]] == first
 
 
+def test_of_a_text_the_last_words_that_begin_a_title_are_completed(corpus: Any) -> None:
+    _, titles, names = corpus
+    words, found = titles.complete("I loved Heat. Something like The Usu")
+    assert (words, [names[movie] for movie in found]) == ("The Usu", ["The Usual Suspects 1995"])
+    assert titles.complete("I loved the") == ("", [])
+    assert titles.complete("Inception (2010)") == ("", [])
+
+
 def talk(*texts: str, **more: Any) -> Talk:
     return Talk(turns=[Said(text=text) for text in texts], **more)
 

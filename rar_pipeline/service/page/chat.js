@@ -3,7 +3,7 @@
 
 const at = (id) => document.getElementById(id);
 const talk = at("talk"), words = at("words"), titles = at("titles"), news = at("news"), send = at("send");
-const OPINIONS = [["accepted", "Will watch"], ["liked", "Liked it"], ["disliked", "Not for me"], ["seen", "Seen"]];
+const OPINIONS = [["accepted", "Will watch"], ["liked", "Like"], ["disliked", "Dislike"], ["seen", "Seen"]];
 const OUT = new Set(["disliked"]);
 
 let state, keeps = false;
@@ -49,25 +49,23 @@ words.addEventListener("input", () => {
   waiting = setTimeout(look, 180);
 });
 
-// the words that may be the beginning of a title: what follows the last capital or quotation mark, else the last words
+// the words before the cursor, of which the last may be the beginning of a title
 function fragment() {
-  const before = words.value.slice(0, words.selectionStart);
-  const found = /(?:^|[\s"“(])((?:[A-Z0-9][^\s.,;!?]*)(?:\s+[^\s.,;!?]+){0,4}\s?)$/.exec(before);
-  return found && found[1].trim().length > 2 ? found[1].trim().slice(0, 100) : "";
+  return words.value.slice(0, words.selectionStart).slice(-100);
 }
 
 async function look() {
-  const text = words.value, typing = fragment(), mine = ++latest;
-  if (!text.trim()) return show({ mentions: [], completions: [] }, "");
+  const text = words.value, mine = ++latest;
+  if (!text.trim()) return show({ mentions: [], completing: "", completions: [] });
   asking?.abort();
   asking = new AbortController();
   try {
-    const answer = await post("/api/link", { text, typing }, { signal: asking.signal });
-    if (answer.ok && mine === latest) show(await answer.json(), typing);
+    const answer = await post("/api/link", { text, typing: fragment() }, { signal: asking.signal });
+    if (answer.ok && mine === latest) show(await answer.json());
   } catch { /* typed on, or the service is away: sending will tell */ }
 }
 
-function show(linked, typing) {
+function show(linked) {
   const focused = titles.contains(document.activeElement);
   const parts = [], held = new Set(), said = [];
   state.picked = state.picked.filter((one) => words.value.toLowerCase().includes(one.text.toLowerCase()));
@@ -102,7 +100,7 @@ function show(linked, typing) {
     if (choices.length) parts.push(made("span", "ask", `“${mention.text}”: did you mean`), ...choices.map((movie) => offer(movie, mention.text, "ask-chip")));
   }
   const rest = linked.completions.filter((movie) => !held.has(movie.movie_id) && !state.ignored.has(movie.movie_id)).slice(0, 4);
-  if (typing && rest.length) parts.push(made("span", "ask", "Titles:"), ...rest.map((movie) => offer(movie, typing, "may")));
+  if (rest.length) parts.push(made("span", "ask", `“${linked.completing}…”:`), ...rest.map((movie) => offer(movie, linked.completing, "may")));
   titles.replaceChildren(...parts);
   if (focused) (titles.querySelector("button") ?? words).focus();
   tell(said.length ? `Linked: ${said.join(", ")}` : "");
@@ -353,7 +351,7 @@ fetch("/api/health").then((answer) => answer.json()).then((health) => {
   keeps = health.keeps_feedback;
   const by = health.llm ? `answered by ${health.llm}` : "the retriever answers alone";
   at("who").textContent = `${health.version} of ${health.dataset}, ${health.movies.toLocaleString("en")} movies, ${by}`;
-  at("keeps").textContent = keeps ? " What you say is kept, for the next training, once you press a button of a movie." : " Nothing that you say is kept.";
+  at("keeps").textContent = keeps ? "What you say is kept, for the next training, once you press a button of a movie." : "Nothing that you say is kept.";
 }).catch(() => { at("who").textContent = "The service does not answer."; });
 
 anew();
