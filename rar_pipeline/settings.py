@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Annotated, Literal
 from urllib.parse import urlsplit
 
-from pydantic import Field, StringConstraints, ValidationError
+from pydantic import Field, SecretStr, StringConstraints, ValidationError
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 from rar_pipeline.errors import RarError
@@ -230,6 +230,39 @@ class Settings(BaseSettings):
     serve_port: int = Field(8000, ge=0, le=65535, description="port of the chat page; 0: any that is free")
     chat_movies: int = Field(10, ge=1, le=50, description="movies that one answer of the chat shows")
     chat_keep: bool = Field(True, description="keep conversations in which somebody rated a movie, as the data set chat")
+
+    # operations (docs/operations.md)
+    automation: bool = Field(
+        False,
+        description="turns on the schedules and sensors, and what they promise as freshness; each can be turned off in the UI",
+    )
+    corpus_schedule: str = Field("0 1 * * *", description="when sources, corpus and conversations are renewed; cron, UTC")
+    training_schedule: str = Field("0 3 * * 1", description="when every data set is trained anew; cron, UTC")
+    retrain_share: float = Field(
+        0.05,
+        gt=0,
+        le=1,
+        description="share of movies, or of a data set's conversations, new or changed since the last training, that asks for one",
+    )
+    webhook: SecretStr = Field(
+        SecretStr(""), description="http(s) address that is told of every failed run; a secret; empty: nobody is told"
+    )
+    keep_runs_days: int = Field(180, ge=0, description="days that ended runs stay on record; 0: for ever")
+    keep_attempts_days: int = Field(
+        14, ge=0, description="days that what broken-off work left is kept, to go on from; 0: for ever"
+    )
+    keep_logs_days: int = Field(90, ge=0, description="days that logs of trainings and of `make run` are kept; 0: for ever")
+    keep_raw_days: int = Field(90, ge=0, description="days that raw files are kept that newer ones replaced; 0: for ever")
+    keep_embeddings_days: int = Field(
+        60, ge=0, description="days that embeddings of texts that no table holds are kept; 0: for ever"
+    )
+    keep_answers_days: int = Field(
+        0,
+        ge=0,
+        description="days that answers of the LLM are kept that no feedback refers to; 0: for ever, since they cost money",
+    )
+    keep_versions_days: int = Field(90, ge=0, description="days that retrievers are kept that serve no more; 0: for ever")
+    keep_versions: int = Field(3, ge=1, description="so many versions that served last are kept, whatever their age")
 
     @property
     def world(self) -> str:

@@ -59,7 +59,7 @@ evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations
 evaluation     champion <- metrics {every_retriever}
 evaluation     leaderboard <- champion metrics
-evaluation     report <- champion leaderboard movies
+evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 """
 ONE_ROUND = """

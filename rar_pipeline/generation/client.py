@@ -84,6 +84,7 @@ class Client:
         self._gate = asyncio.Semaphore(handle.concurrency)
         self._settled = asyncio.Condition()
         self._turn = asyncio.Lock()
+        self._unkept: RarError | None = None
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         local = (urlsplit(handle.base_url).hostname or "") in _LOOPBACK
         key = os.environ.get("OPENAI_API_KEY", "") if handle.key_from_environment else ""
@@ -181,7 +182,11 @@ class Client:
             kept = {
                 key: {name: value for name, value in asdict(reply).items() if name != "cached"} for key, reply in found.items()
             }
-            self.cache.record(shown_url(self.handle.base_url), self.handle.model, call, kept)
+            try:
+                self.cache.record(shown_url(self.handle.base_url), self.handle.model, call, kept)
+            except RarError as error:
+                self._unkept = error
+                raise
 
     async def probed(self, send: Callable[[Call], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """What `send` gets: a call that asks what an endpoint can do is paid for and on record like any other."""
@@ -228,6 +233,8 @@ class Client:
         import httpx2
         import openai
 
+        if self._unkept:
+            raise self._unkept
         most = await self._reserve(len(content), longest)
         expected = self.pace.expected(len(content), longest)
         spent = Amount()

@@ -10,12 +10,14 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from rar_pipeline.errors import RarError
 from rar_pipeline.generation.budget import Amount, Budget, BudgetSpentError
 from rar_pipeline.generation.cache import AnswerCache, Call
 from rar_pipeline.generation.client import Client, on_record
 from rar_pipeline.generation.questions import LanguageModelHandle
 from rar_pipeline.generation.rank import rank_all
 from rar_pipeline.generation.retries import LONGEST_WAIT
+from rar_pipeline.resources import LanguageModel
 from tests.generation.endpoint import Endpoint, match, question
 from tests.generation.virtual_time import in_virtual_time  # noqa: F401 - a fixture
 
@@ -242,3 +244,29 @@ def test_a_model_that_thinks_gets_room_and_its_thoughts_are_no_answer():
         [question()], LanguageModelHandle("https://llm.example/v1", "m"), match, transport=Endpoint(lambda body: "").transport
     )
     assert empty.status == "unparsed" and "RAR_LLM_THINKING_TOKENS" in empty.error
+
+
+def test_where_answers_cannot_be_kept_nothing_more_is_paid_for(tmp_path):
+    path = tmp_path / "a.sqlite"
+    AnswerCache(path).close()
+    with sqlite3.connect(path) as disk:
+        disk.execute("create trigger full before insert on answers begin select raise(abort, 'database or disk is full'); end")
+    endpoint = Endpoint()
+    handle = LanguageModelHandle("https://llm.example/v1", "m", cache=path, concurrency=1)
+    with pytest.raises(RarError, match=r"a\.sqlite: database or disk is full; make room"):
+        rank_all([question(f"q{i}", f"wish {i}") for i in range(9)], handle, match, transport=endpoint.transport)
+    assert len(endpoint.asked) == 1
+
+
+def test_the_budget_of_a_run_goes_on_from_what_all_runs_have_spent(tmp_path):
+    setting = {"base_url": "https://llm.example/v1", "model": "m", "cache": str(tmp_path / "a.sqlite"), "models": str(tmp_path)}
+    prices = {"prompt_price": 2.0, "answer_price": 8.0}
+    with pytest.raises(RarError, match="RAR_LLM_MAX_COST is set, but no price"), LanguageModel(**setting, max_cost=1.0).open():
+        pass
+    with LanguageModel(**setting, **prices, max_calls=4).open() as first:
+        rank_all([question()], first, match, transport=Endpoint().transport)
+    with LanguageModel(**setting, **prices, max_calls=4).open() as second:
+        assert second.budget.spent == first.budget.spent and second.budget.spent.calls == 2
+        answers = rank_all([question(f"q{i}", f"wish {i}") for i in range(5)], second, match, transport=Endpoint().transport)
+    assert [answer.status for answer in answers].count("answered") == 1  # a probe, and one more
+    assert "4 of 4 calls" in answers[-1].error
