@@ -486,3 +486,6 @@ def test_feedback_is_collected_of_a_judge_that_beats_the_retriever_and_of_no_oth
         assert told.startswith("collection stopped: the judge's order does not beat the retriever's (N@10 alone")
         assert len(feedback) == len(lake.read(PREFERENCES, DATASET, "round_1_preferences")) == 0
         assert weights[0] == weights[1]
+        assert materialise(settings, "report").success
+        page = (lake.folder("evaluation", "report") / "report.html").read_text(encoding="utf-8")
+        assert "Collection stopped: the judge&#39;s order does not beat" in page

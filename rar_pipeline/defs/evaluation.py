@@ -22,6 +22,7 @@ from rar_pipeline.tables import (
     DATASETS,
     FEEDBACK,
     ITEM_EMBEDDINGS,
+    JUDGE_CHECK,
     LEADERBOARD,
     MENTIONS,
     METRICS,
@@ -248,7 +249,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
 
     @dg.asset(
         name="report",
-        deps=["leaderboard", "champion", "movies"],
+        deps=["leaderboard", "champion", "judge_check", "movies"],
         group_name="evaluation",
         kinds={"html"},
         description="One HTML file that opens offline, and the same figures as report.json.",
@@ -263,7 +264,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
 
         raw = pl.concat([lake.read(RAW_FILES, publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)])
         datasets = made(lake, METRICS)
-        tables = {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)}
+        tables = {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS, JUDGE_CHECK)}
         inputs = report_inputs(
             settings,
             language_model.name,
@@ -307,7 +308,7 @@ def upstream(context: dg.AssetExecutionContext) -> dict[str, list[str]]:
 def _contents(lake: Lake, datasets: "Iterable[str]") -> dict[str, str]:
     """Hashes of the content of the tables that figures depend on; of tables of an older lake there are none."""
     parts: list[tuple[Table, str | None]] = [(MOVIES, None), (TITLES, None), (ITEM_EMBEDDINGS, None)]
-    parts += [(table, dataset) for dataset in datasets for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS)]
+    parts += [(table, dataset) for dataset in datasets for table in (MENTIONS, CASES, JUDGE_CHECK, RECOMMENDATIONS, METRICS)]
     found = {" ".join(filter(None, (part, table.name))): lake.stamp(table, part).content for table, part in parts}
     return {name: content for name, content in found.items() if content}
 

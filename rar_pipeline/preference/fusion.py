@@ -1,8 +1,8 @@
 """Fusion of the retriever's scores with the LLM's order, and the weight of the LLM in it, fitted on validation cases only.
 
-Both are standardised within the case, the scores as they are and the order by its places, and added. On the retriever's candidates of ReDial's
-validation cases, with simulated judges from chance to near oracle, this gained as much as or more than reciprocal ranks (Cormack et al.,
-SIGIR 2009), logarithms of ranks and unstandardised scores, and lost least where the judge knew nothing.
+Both are standardised within the case, the scores as they are and the order by its places, and added. On the retriever's candidates of
+validation cases, with simulated judges from chance to near oracle, this gained more than reciprocal ranks (Cormack et al., SIGIR 2009),
+logarithms of ranks and unstandardised scores, except near an oracle, where all are alike (docs/judge.md).
 """
 
 from __future__ import annotations
