@@ -33,7 +33,7 @@ from rar_pipeline.retriever.rounds import pretrain, supervised_round
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, RATING_SEQUENCES, RECOMMENDATIONS
+from rar_pipeline.tables import CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, RATING_SEQUENCES
 
 LENGTH = 50
 RIDGE = 5.0
@@ -136,13 +136,7 @@ def retrieved(
     queries = build_queries(judged, data.catalogue, encode, turns=turns, max_history=LENGTH)
     found, _ = search(build_index(retriever, data.catalogue, version.known), queries, LENGTH)
     lists = [[data.catalogue.movie_ids[row] for row in rows if row >= 0] for rows in found.tolist()]
-    return RECOMMENDATIONS.conform(
-        judged.select("dataset", "split", "case_id").with_columns(
-            system=pl.lit(system),
-            ranking=pl.Series(lists, dtype=pl.List(pl.String)),
-            unmatched=pl.lit(None, pl.Int64),
-        )
-    )
+    return baselines.listed(judged, system, lists)
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
