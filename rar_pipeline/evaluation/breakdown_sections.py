@@ -36,7 +36,7 @@ def years(metrics: pl.DataFrame, movies: pl.DataFrame, metric: str, split: str, 
             ]
             columns = ("System", *(f"{bucket} (n = {sizes[bucket]:,})" for bucket in buckets))
             caption = f"{named(dataset)}: {metric} by year of the right movie; cikm23, {scope} cases"
-            found.append(Block(caption, "", Grid(caption, columns, lines)))
+            found.append(Block("" if found else "By year of the right movie", "", Grid(caption, columns, lines)))
     return found
 
 
@@ -108,7 +108,11 @@ def calibration(recommendations: pl.DataFrame, cases: pl.DataFrame, split: str, 
             f"Softmax over the first {candidates}, where they hold a right movie, by tenths: the share that the scores give, and the share that "
             "was right. On the diagonal they agree; below it they are too sure."
         )
-        grid = Grid("Expected calibration error: mean distance from the diagonal", ("System", "Error", "Cases"), lines)
+        grid = Grid(
+            f"{named(dataset)}: expected calibration error, the mean distance from the diagonal",
+            ("System", "Error", "Cases"),
+            lines,
+        )
         found.append(Block(title, text, grid, drawn(plots.reliability_plot(own), title, said)))
     return found
 

@@ -19,7 +19,42 @@ SYSTEMS = {
     "round_0+llm": "Supervised retriever, ranked by the LLM",
     "round_1+llm": "Retriever after one preference round, ranked by the LLM",
 }
+TRIAL = {
+    "challenger": "round_1",
+    "champion": "round_0",
+    "difference": 0.004,
+    "low": -0.01,
+    "high": 0.02,
+    "cases": 90,
+    "wins": False,
+}
+CHAMPION = {"version": "round_0", "llm": False, "metric": "N@10", "trials": [TRIAL]}
+CHANGE = {
+    "when": "2026-01-02T03:04:05+00:00",
+    "run": "r",
+    "by": "gate",
+    "id": "round_0-0123456789ab",
+    "version": "round_0",
+    "llm": False,
+}
+CHANGE |= {"replaced": None, "why": "no challenger beat round_0 beyond the noise", "lost": ["round_1"]}
 REFERENCES = {"ease": "popularity", "round_0": "ease", "round_0+llm": "round_0", "round_1+llm": "round_0+llm"}
+
+
+def asked(rng: np.random.Generator, ranking: list[str]) -> dict[str, object]:
+    """What is on record of a list that an LLM re-ranked."""
+    return {
+        "unmatched": int(rng.random() < 0.2),
+        "titles": 21,
+        "ranked": 20,
+        "reversed": ranking[:20] if rng.random() < 0.3 else None,
+        "model": "a-model",
+        "status": "answered",
+        "prompt_tokens": 900,
+        "answer_tokens": 120,
+        "seconds": 1.3,
+        "cost": 0.0004,
+    }
 
 
 def inputs(conversations: int = 120, movies: int = 400, title: str = "The Lighthouse Keeper") -> ReportInputs:
@@ -89,7 +124,8 @@ def inputs(conversations: int = 120, movies: int = 400, title: str = "The Lighth
                             "system": system,
                             "case_id": case["case_id"],
                             "ranking": ranking[:50],
-                            "unmatched": int(rng.random() < 0.2) if "llm" in system else None,
+                            "scores": [float(-place) for place in range(min(50, len(ranking)))] if system == "round_0" else None,
+                            **(asked(rng, ranking) if "llm" in system else {}),
                         }
                     )
     case_frame, list_frame = tables.CASES.frame(cases), tables.RECOMMENDATIONS.frame(lists)
@@ -152,6 +188,10 @@ def inputs(conversations: int = 120, movies: int = 400, title: str = "The Lighth
         claims={"round_0": "The retriever", "round_0+llm": "The LLM", "round_1+llm": "The preference round"},
         shown_systems=["popularity", "ease", "round_0", "round_0+llm", "round_1+llm"],
         champions={"redial": "round_0 serves; round_1 did not win on validation data."},
+        champion_records={"redial": CHAMPION},
+        champion_histories={"redial": [CHANGE]},
+        contents={"movies": "cd" * 32, "redial cases": "ef" * 32},
+        upstream={"movies": ["source_movies/imdb"], "cases": ["dialogues", "mentions"], "source_movies/imdb": []},
         curves={"validation N@10": curves},
         feedback=[("redial", 1, feedback), ("inspired", 1, feedback.head(60))],
         dropped=pl.DataFrame({"table": ["source_movies"], "reason": ["no title in imdb/title.basics.tsv"], "rows": [17]}),
