@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import dagster as dg
 
-from rar_pipeline.defs.automation import JOBS, SCHEDULES
+from rar_pipeline.defs.automation import JOBS, automation, expected
 from rar_pipeline.defs.conversations import conversation_assets
 from rar_pipeline.defs.corpus import corpus_assets
 from rar_pipeline.defs.evaluation import evaluation_assets
@@ -20,17 +20,20 @@ from rar_pipeline.settings import Settings, load_settings
 def build_defs(*, settings: Settings | None = None, resources: Mapping[str, object] | None = None) -> dg.Definitions:
     """The definitions for some settings (default: those of the environment); `resources` take the place of those that the settings describe."""
     settings = settings or load_settings()
+    assets = [
+        *corpus_assets(settings),
+        *conversation_assets(settings),
+        *supervised_retrievers(settings),
+        judge_check(settings),
+        *round_assets(settings),
+        *evaluation_assets(settings),
+    ]
+    by_itself = automation(settings)
     return dg.Definitions(
-        assets=[
-            *corpus_assets(settings),
-            *conversation_assets(settings),
-            *supervised_retrievers(settings),
-            judge_check(settings),
-            *round_assets(settings),
-            *evaluation_assets(settings),
-        ],
+        assets=dg.map_asset_specs(expected(settings), assets),
         jobs=JOBS,
-        schedules=SCHEDULES,
+        schedules=by_itself.schedules,
+        sensors=by_itself.sensors,
         resources={**default_resources(settings), **(resources or {})},
         executor=dg.in_process_executor,
     )

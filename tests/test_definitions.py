@@ -5,7 +5,6 @@ import json
 import subprocess
 import sys
 import tomllib
-from datetime import UTC, datetime
 from pathlib import Path
 
 import dagster as dg
@@ -136,30 +135,18 @@ def test_jobs_select_what_their_names_say() -> None:
     groups = {spec.key: spec.group_name for spec in defs.resolve_all_asset_specs()}
     found = {
         name: {groups[key] for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys}
-        for name in ("everything", "corpus", "retrain", "evaluate")
+        for name in ("everything", "corpus", "conversations", "pretrain", "retrain", "evaluate", "report")
     }
     assert found == {
         "everything": set(groups.values()),
         "corpus": {"sources", "corpus"},
-        "retrain": {"conversations", "retriever", "preference"},
+        "conversations": {"conversations"},
+        "pretrain": {"retriever"},
+        "retrain": {"retriever", "preference", "evaluation"},
         "evaluate": {"evaluation"},
+        "report": {"evaluation"},
     }
     assert defs.resolve_job_def("everything").asset_layer.executable_asset_keys == set(groups)
-
-
-def test_the_schedule_retrains_every_data_set_weekly_and_is_off_until_it_is_turned_on() -> None:
-    defs = definitions()
-    schedule = defs.resolve_schedule_def("weekly_retraining")
-    assert schedule.default_status is dg.DefaultScheduleStatus.STOPPED
-    assert (schedule.cron_schedule, schedule.job_name) == ("0 3 * * 1", "everything")
-    with dg.DagsterInstance.ephemeral() as instance:
-        monday = datetime(2026, 11, 23, 3, tzinfo=UTC)
-        context = dg.build_schedule_context(instance, repository_def=defs.get_repository_def(), scheduled_execution_time=monday)
-        requests = schedule.evaluate_tick(context).run_requests
-    assert [request.partition_key for request in requests] == list(DATASETS)
-    assert [request.run_key for request in requests] == [f"2026-11-23/{dataset}" for dataset in DATASETS]
-    job = defs.resolve_job_def("everything")
-    assert set(job.partitions_def.get_partition_keys()) == set(DATASETS)
 
 
 def test_definitions_load_quickly_and_without_anything_heavy() -> None:
