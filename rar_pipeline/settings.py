@@ -18,6 +18,7 @@ from rar_pipeline.errors import RarError
 from rar_pipeline.files import digest
 
 PROJECT = Path(__file__).resolve().parent.parent
+CRON = r"^[\d*,/A-Za-z-]+( [\d*,/A-Za-z-]+){4}$"
 Objective = Literal["dpo", "odds", "mult_dpo", "pl_rloo", "lambda_credit", "sft"]
 
 
@@ -165,6 +166,16 @@ class Settings(BaseSettings):
         description="validation cases whose candidates the LLM ranks after each epoch of a round, so that N@10 after the LLM chooses the epoch; "
         "0: the retriever's own N@10 does; overrides the preset (full: 200, small: 0)",
     )
+    experiment_contexts: int = Field(
+        1000, ge=1, description="training contexts of one round of the experiment with a simulated judge"
+    )
+    experiment_seeds: int = Field(
+        3, ge=1, description="seeds of that experiment: contexts, draws, the judge's errors, order of training"
+    )
+    experiment_dials: tuple[float, ...] = Field(
+        (0.0, 1.0, 2.0, 100.0),
+        description="competences of the simulated judge, from guessing to an oracle; one as competent as published rankers is added",
+    )
     judge_check_cases: int | None = Field(
         None, ge=1, description="validation cases on which the judge is checked before it teaches; overrides the preset"
     )
@@ -236,8 +247,10 @@ class Settings(BaseSettings):
         False,
         description="turns on the schedules and sensors, and what they promise as freshness; each can be turned off in the UI",
     )
-    corpus_schedule: str = Field("0 1 * * *", description="when sources, corpus and conversations are renewed; cron, UTC")
-    training_schedule: str = Field("0 3 * * 1", description="when every data set is trained anew; cron, UTC")
+    corpus_schedule: str = Field(
+        "0 1 * * *", pattern=CRON, description="when sources, corpus and conversations are renewed; cron, UTC"
+    )
+    training_schedule: str = Field("0 3 * * 1", pattern=CRON, description="when every data set is trained anew; cron, UTC")
     retrain_share: float = Field(
         0.05,
         gt=0,
