@@ -1,7 +1,7 @@
 # make run               everything on the bundled sample world            make run SOURCES=../mirror PRESET=full    on real data
 # make test              set-up, lint, types, tests                        make test-all                             the slow tests too
 # make dev               the Dagster UI and daemon on port 3000            make evaluate DATASET=redial TEST=folder   on held-out test files
-.PHONY: setup run dev check test test-all evaluate rollback chat bench clean lock
+.PHONY: setup run dev check test test-all evaluate rollback chat bench prune clean lock
 export DAGSTER_HOME := $(CURDIR)
 # threads that wait sleep: where they spin, two processes on a few cores slow each other several times
 export OMP_WAIT_POLICY := PASSIVE
@@ -45,6 +45,9 @@ rollback: setup ## an earlier champion serves again: DATASET=redial TO=previous 
 
 bench: setup ## speed and memory beside named peers, where ../shared or FILES= holds the publishers' files
 	@for name in corpus linker merge_quality search retriever_step; do $(BIN)/python -m benchmarks.$$name || exit 1; done
+
+prune: setup ## what is old enough to go, how much and why; ARGS=--yes lets it go, ARGS=--list names each thing
+	@$(BIN)/python -m rar_pipeline.retention $(ARGS)
 
 lock: setup ## requirements.lock anew from pyproject.toml (needs pip-tools)
 	$(BIN)/pip-compile -q --strip-extras --extra dev --generate-hashes --unsafe-package torch --no-emit-index-url --no-emit-find-links --no-emit-trusted-host -o requirements.lock pyproject.toml
