@@ -375,6 +375,44 @@ PREFERENCES = Table(
     key=("case_id", "winner", "loser"),
 )
 
+JUDGE_EXPERIMENT = Table(
+    "experiments",
+    "judge_experiment",
+    "What a preference round gains from a simulated judge of known competence, for every objective. No language model was asked.",
+    (
+        Column("dataset", STR, "redial, inspired or reddit"),
+        Column("judge", STR, "SimulatedJudge: it knows the answer, and how much of it shows is set by hand"),
+        Column("dial", FLOAT, "How strongly the judge sees the target and what resembles it, in units of its noise"),
+        Column(
+            "judge_lift",
+            FLOAT,
+            "Its competence: share by which its order of round 0's candidates beats round 0's in validation N@10",
+        ),
+        Column(
+            "objective",
+            STR,
+            "round_0 (supervision alone), sft (the control: supervision goes on), dpo, odds, mult_dpo, pl_rloo, lambda_credit",
+        ),
+        Column("seed", STR, "all: mean over seeds, case by case; else the number of one"),
+        Column("calls", INT, "Questions to the judge that the round learned from"),
+        Column("updates", FLOAT, "Steps of the version kept, chosen on validation; 0: the round ended where it began"),
+        Column("bucket", STR, "all, or how often training names the target: unseen, rare (1 to 4 times), middle, top 100"),
+        Column(
+            "metric",
+            STR,
+            "R@20 or N@10 of the retriever's own order, or N@10 after the judge has ordered its candidates; inside a bucket a target's",
+        ),
+        Column("value", FLOAT, "Mean over test cases"),
+        Column("reference", STR, "What `difference` is taken against: round_0, sft or none"),
+        Column("difference", FLOAT, "value minus the reference's on the same cases"),
+        Column("low", FLOAT, "Lower end of the paired 95 % bootstrap interval of `difference` over conversations"),
+        Column("high", FLOAT, "Upper end"),
+        Column("relative", FLOAT, "difference / the reference's value"),
+        Column("cases", INT, "Number of test cases; inside a bucket of targets"),
+    ),
+    key=("dataset", "dial", "objective", "seed", "bucket", "metric", "reference"),
+)
+
 RECOMMENDATIONS = Table(
     "evaluation",
     "recommendations",
