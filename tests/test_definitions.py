@@ -60,6 +60,7 @@ evaluation     champion <- metrics {every_retriever}
 evaluation     leaderboard <- champion metrics
 evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
+experiments    judge_experiment <- cases mentions round_0/retriever
 """
 ONE_ROUND = """
 preference     round_{now}/feedback <- cases judge_check round_{before}/retriever title_index
@@ -108,6 +109,7 @@ def test_what_belongs_to_a_data_set_has_the_three_as_partitions_and_nothing_else
             "cases",
             "round_0/retriever",
             "judge_check",
+            "judge_experiment",
             "recommendations",
             "metrics",
             "champion",
@@ -138,7 +140,7 @@ def test_jobs_select_what_their_names_say() -> None:
         for name in ("everything", "corpus", "conversations", "pretrain", "retrain", "evaluate", "report")
     }
     assert found == {
-        "everything": set(groups.values()),
+        "everything": set(groups.values()) - {"experiments"},
         "corpus": {"sources", "corpus"},
         "conversations": {"conversations"},
         "pretrain": {"retriever"},
@@ -146,7 +148,8 @@ def test_jobs_select_what_their_names_say() -> None:
         "evaluate": {"evaluation"},
         "report": {"evaluation"},
     }
-    assert defs.resolve_job_def("everything").asset_layer.executable_asset_keys == set(groups)
+    pipeline = {key for key, group in groups.items() if group != "experiments"}
+    assert defs.resolve_job_def("everything").asset_layer.executable_asset_keys == pipeline
 
 
 def test_definitions_load_quickly_and_without_anything_heavy() -> None:

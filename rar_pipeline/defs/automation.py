@@ -25,7 +25,9 @@ PRETRAINED = dg.AssetKey(["pretrained", "retriever"])
 PASS = "rar/pass"  # tag of all runs of a pass: its kind and when it was asked for  # noqa: S105
 RUN_KEY = "dagster/run_key"
 
-everything = dg.define_asset_job("everything", dg.AssetSelection.all(), description="All assets, for one data set")
+everything = dg.define_asset_job(
+    "everything", dg.AssetSelection.all() - GROUPS("experiments"), description="All assets but experiments, for one data set"
+)
 corpus = dg.define_asset_job("corpus", GROUPS("sources", "corpus"), description="Raw files, movies, title index, embeddings")
 conversations = dg.define_asset_job(
     "conversations", GROUPS("conversations"), description="Turns, mentions and cases of one data set"
