@@ -147,10 +147,9 @@ def compare(world: Path, dataset: str, version: str | None, clients: Sequence[in
         taken: dict[int, list[dict[str, list[float]]]] = {count: [] for count in clients}
         seconds: dict[int, float] = dict.fromkeys(clients, 0.0)
         for place in range(runs):
-            dealt = dialogues[
-                place * len(dialogues) // runs :
-            ]  # each round says something new: what was embedded before is remembered
-            for count in clients:
+            for number, count in enumerate(clients):
+                # each says something new, for what was embedded before is remembered
+                dealt = dialogues[(place * len(clients) + number) * len(dialogues) // (runs * len(clients)) :]
                 start = time.perf_counter()
                 taken[count].append(measure(server, dealt, count, requests))
                 seconds[count] += time.perf_counter() - start

@@ -105,6 +105,9 @@ def create_app(
     refused: dict[int | str, dict[str, Any]] = {400: {"model": Refused, "description": "Asked for under another host's name"}}
     refused[413] = {"model": Refused, "description": "The body is too large"}
 
+    unkept: dict[int | str, dict[str, Any]] = {403: {"model": Refused, "description": "This service keeps nothing"}}
+    unkept[503] = {"model": Refused, "description": "It cannot be written"}
+
     @app.middleware("http")
     async def harmless(request: "Request", call: "Callable[[Request], Awaitable[Response]]") -> "Response":
         answer = await call(request)
@@ -154,16 +157,19 @@ def create_app(
                     yield ServerSentEvent(event=event.kind, data={"text": event.text})
         yield ServerSentEvent(event="done", data={})
 
-    @app.post("/api/feedback", responses=refused | {403: {"model": Refused, "description": "Nothing is kept"}})
+    @app.post("/api/feedback", responses=refused | unkept)
     def feedback(given: Feedback) -> Kept:
         """Keep a conversation with what the seeker thought of the recommendations, for the next training; without any opinion, forget it."""
         if keep is None:
             raise HTTPException(403, "this service keeps nothing")
-        if not given.reactions:
-            kept.forget(keep, given.conversation_id)
-            return Kept(turns=0, mentions=0)
-        dialogues, mentions = tables_of(champion, given)
-        kept.keep(keep, dialogues, mentions)
+        try:
+            if not given.reactions:
+                kept.forget(keep, given.conversation_id)
+                return Kept(turns=0, mentions=0)
+            dialogues, mentions = tables_of(champion, given)
+            kept.keep(keep, dialogues, mentions)
+        except OSError as error:  # a full or a read-only disk
+            raise HTTPException(503, f"it cannot be kept: {error.strerror}") from None
         return Kept(turns=len(dialogues), mentions=len(mentions))
 
     return app
@@ -173,8 +179,10 @@ def ranked(champion: Champion, found: Recommendation, event: reply.Event) -> dic
     """The LLM's movies as cards: those of the retriever with its reasons, others with what they are."""
     cards = {card.movie_id: card for card in found.candidates}
     shown = [
-        cards.get(movie) or Card(**champion.movie(movie).model_dump(), why=[]) for movie in event.ranking if movie in champion.catalogue.index
-    ]  # fmt: skip
+        cards.get(movie) or Card(**champion.movie(movie).model_dump(), why=[])
+        for movie in event.ranking
+        if movie in champion.catalogue.index
+    ]
     return {"movies": [card.model_dump() for card in shown], "unmatched": event.unmatched}
 
 

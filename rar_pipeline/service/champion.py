@@ -9,8 +9,9 @@ from __future__ import annotations
 import threading
 import time
 from collections import OrderedDict
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
+from functools import cached_property, lru_cache
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -74,6 +75,11 @@ class Champion:
     history: int
     limit: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
 
+    @cached_property
+    def found(self) -> Callable[[str, tuple[tuple[str, str], ...]], list[mentions.Found]]:
+        """Titles of a text, remembered: earlier turns are read again with every new one."""
+        return lru_cache(REMEMBERED)(lambda text, picked: mentions.find(text, self.linker, self.titles, picked))
+
     @classmethod
     def of(
         cls,
@@ -95,9 +101,7 @@ class Champion:
         bare = replace(catalogue, embeddings=np.zeros((0, width), np.float16))
         kept = movies.sort("movie_id").select("movie_id", "title", "year", "genres", "directors", "cast", "plot")
         limit = threading.BoundedSemaphore(at_once)
-        return cls(
-            version, kept, bare, index, Linker(titles), Titles(titles), Remembered(encode), turns, history, limit
-        )  # fmt: skip
+        return cls(version, kept, bare, index, Linker(titles), Titles(titles), Remembered(encode), turns, history, limit)
 
     def movie(self, movie_id: str) -> Movie:
         """A movie of the corpus as it is shown."""
@@ -120,7 +124,7 @@ class Champion:
     def link(self, text: str, picked: Sequence[tuple[str, str]] = (), ignored: Sequence[str] = ()) -> list[Mention]:
         """Titles of a text: linked, or with movies that may be meant."""
         found = []
-        for one in mentions.find(text, self.linker, self.titles, picked):
+        for one in self.found(text, tuple(picked)):
             if one.movie_id in ignored or (one.movie_id is not None and one.movie_id not in self.catalogue.index):
                 continue
             movie = None if one.movie_id is None else self.movie(one.movie_id)
@@ -163,18 +167,14 @@ class Champion:
             before = [movie.movie_id for said in talk.turns if said.speaker == "recommender" for movie in said.movies]
             out = {*named, *talk.liked, *talk.disliked, *talk.seen, *before}
             case: dict[str, object] = {"case_id": "", "context": context(talk.turns), "history": history}
-            queries = build_queries(
-                CASES.frame([case]), self.catalogue, self.encode, turns=self.turns, max_history=self.history
-            )  # fmt: skip
+            queries = build_queries(CASES.frame([case]), self.catalogue, self.encode, turns=self.turns, max_history=self.history)
             embedded, computing = time.perf_counter(), time.thread_time()
             rows, _ = search(self.index, queries, talk.movies + len(out))
             movies = [self.catalogue.movie_ids[row] for row in rows[0] if row >= 0]
             chosen = [movie for movie in movies if movie not in out][: talk.movies]
             seeker = " ".join(said.text for said in talk.turns if said.speaker == "seeker")
             why = reasons(self.index, self.movies, self.catalogue, queries, history, chosen, seeker)
-            cards = [
-                Card(**self.movie(movie).model_dump(), why=reason) for movie, reason in zip(chosen, why, strict=True)
-            ]  # fmt: skip
+            cards = [Card(**self.movie(movie).model_dump(), why=reason) for movie, reason in zip(chosen, why, strict=True)]
             ended, computed = time.perf_counter(), time.thread_time()
         spent = [
             round(1000 * seconds, 2) for seconds in (linked - started, embedded - linked, ended - embedded, computed - computing)

@@ -70,9 +70,7 @@ def text_encoder(encoder: str) -> Encode:
     model = load_encoder(encoder, "cpu")
 
     def encode(texts: Sequence[str]) -> np.ndarray:
-        vectors = model.encode(
-            list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=True
-        )  # fmt: skip
+        vectors = model.encode(list(texts), normalize_embeddings=True, show_progress_bar=False, convert_to_tensor=True)
         return vectors.float().cpu().numpy().astype(np.float16)
 
     return encode

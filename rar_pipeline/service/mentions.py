@@ -19,7 +19,8 @@ LONGEST = 8  # words of a title that carries neither year nor quotation marks
 CHOICES = 5
 # votes from which words are taken for a title: written in capitals one word, in lower case, in lower case without a hint, and one word in lower case
 CAPITAL, LOWER, UNHINTED, ONE_WORD = 10_000, 10_000, 50_000, 200_000
-SPELT_LEAST = 85.0
+# likeness of a misspelt title, and how many runs of words are looked at: each takes milliseconds
+SPELT_LEAST, SPELT_MOST = 85.0, 6
 
 _TOKEN = re.compile(r"\S+")
 _EDGE = "\"“”'‘’.,;:!?()[]…"
@@ -111,13 +112,15 @@ def _plain(text: str, linker: Linker, titles: Titles) -> Iterator[Found]:
         if one is not None:
             taken.append(span)
             yield one
+    looked = 0
     for span in spans:
-        if any(span.start < other.end and other.start < span.end for other in taken):
+        if looked == SPELT_MOST or any(span.start < other.end and other.start < span.end for other in taken):
             continue
         said = text[span.start : span.end]
         key = normalise_title(said)
-        if len(key) < 6 or not _hinted(words, span) or key in _WORDS or (said.count(" ") > 3 and not _capital(said)):
+        if len(key) < 6 or not _hinted(words, span) or key in _WORDS or said.count(" ") > 2:
             continue
+        looked += 1
         if choices := titles.spelt_like(key, CHOICES, SPELT_LEAST):
             taken.append(span)
             yield Found(span.start, span.end, said, None, "spelt much like a title", tuple(choices))

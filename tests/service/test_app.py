@@ -16,7 +16,7 @@ from schemathesis.checks import CHECKS
 from rar_pipeline.service.app import BODY
 from rar_pipeline.service.champion import Champion
 from rar_pipeline.service.feedback import gather
-from rar_pipeline.service.talk import CHARACTERS
+from rar_pipeline.service.talk import CHARACTERS, Talk
 
 from .conftest import WRITING, Writer, served
 
@@ -134,6 +134,20 @@ def test_a_service_that_keeps_nothing_says_so(champion: Champion) -> None:
     with served(champion) as address, httpx.Client(base_url=address, trust_env=False) as client:
         assert client.post("/api/feedback", json=body).status_code == 403
         assert client.get("/api/health").json()["keeps_feedback"] is False
+
+
+def test_feedback_that_cannot_be_written_is_told_and_recommending_goes_on(champion: Champion, tmp_path: Path) -> None:
+    place = tmp_path / "no folder"
+    place.write_text("a file stands where the folder should be")
+    first = champion.recommend(Talk.model_validate(ASKED)).candidates[0].movie_id
+    turns = [*ASKED["turns"], {"speaker": "recommender", "text": "How about it?"}]
+    body = {"conversation_id": NAME, "turns": turns, "reactions": [{"turn": 1, "movie_id": first, "opinion": "liked"}]}
+    with served(champion, keep=place) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        answer = client.post("/api/feedback", json=body)
+        assert answer.status_code == 503
+        assert answer.json()["detail"].startswith("it cannot be kept: ")
+        assert str(tmp_path) not in answer.text
+        assert client.post("/api/recommend", json=ASKED).status_code == 200
 
 
 @pytest.mark.parametrize(

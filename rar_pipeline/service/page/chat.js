@@ -308,7 +308,11 @@ function keep() {
     // seen and liked is liked: one opinion a movie and turn is kept
     const strongest = (held) => ["disliked", "liked", "accepted", "seen"].find((one) => held.has(one));
     const reactions = [...whose.opinions].filter(([, held]) => held.size).map(([movie_id, held]) => ({ turn: held.get(strongest(held)), movie_id, opinion: strongest(held) }));
-    post("/api/feedback", { conversation_id: whose.id, turns: whose.turns, reactions, ignored: [...whose.ignored] }).catch(() => {});
+    const body = { conversation_id: whose.id, turns: whose.turns, reactions, ignored: [...whose.ignored] };
+    post("/api/feedback", body).then(async (answer) => {
+      const told = await answer.json();
+      if (!answer.ok) tell(`Your opinion was not kept: ${told.detail}`);
+    }).catch(() => tell("Your opinion was not kept: the service does not answer."));
   }, 400);
 }
 
