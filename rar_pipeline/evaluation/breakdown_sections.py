@@ -170,7 +170,7 @@ def spent(recommendations: pl.DataFrame) -> Block:
         )
         for row in rows.iter_rows(named=True)
     ]
-    means = ("Tokens sent a turn", "Tokens received a turn", "Cost a turn", "Seconds a turn")
+    means = ("Tokens sent", "Received", "Cost", "Seconds")
     columns = ("System", "Data set", "Part", "Calls", "Answered", "Failed", "Unparsed", *means)
     text = (
         "One call a turn. Seconds and cost of what was answered from the store are those of the call that paid for it; cost is in the currency "
@@ -179,7 +179,7 @@ def spent(recommendations: pl.DataFrame) -> Block:
     return Block(
         "What a turn costs",
         text if lines else "No LLM was asked.",
-        Grid("Calls, tokens, cost and seconds", columns, lines, (1, 2)),
+        Grid("Calls, and tokens, cost and seconds as means a turn", columns, lines, (1, 2)),
     )
 
 
