@@ -22,7 +22,7 @@ def named(dataset: str) -> str:
 
 def years(metrics: pl.DataFrame, movies: pl.DataFrame, metric: str, split: str, cutoff: int) -> list[Block]:
     """A table a data set and scope: the metric by the year of the right movie."""
-    found = []
+    found: list[Block] = []
     for scope, part in breakdowns.comparable(metrics).items():
         rows = breakdowns.by_year(part, movies, cutoff).filter(pl.col("metric") == metric, pl.col("split") == split)
         for dataset in _present(rows):
