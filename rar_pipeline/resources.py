@@ -6,10 +6,12 @@ Thin: each resource holds addresses and calls a pure function elsewhere.
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
 import polars as pl
@@ -25,6 +27,24 @@ if TYPE_CHECKING:
 
 
 EMBEDDED_SECONDS = 600.0  # of one call: a busy machine is slow, and nobody else answers
+NAME = re.compile(r"[^./\\\0][^/\\\0]*")  # of a version or a part, which become folders
+
+_WHOLE: dict[str, str] = {}  # addresses without what they hold of secrets -> as they were set
+
+
+def without_secrets(address: str) -> str:
+    """An address without user, password and query, for a resource to hold, since Dagster stores what those hold; `whole` gives it back."""
+    if "://" not in address:
+        return address
+    parts = urlsplit(address)
+    held = urlunsplit((parts.scheme, parts.netloc.rpartition("@")[2], parts.path, "***" if parts.query else "", ""))
+    _WHOLE[held] = address
+    return held
+
+
+def whole(held: str) -> str:
+    """The address that was set."""
+    return _WHOLE.get(held, held)
 
 
 class Stamp(NamedTuple):
@@ -45,7 +65,12 @@ class Lake(dg.ConfigurableResource):
         return Path(self.root)
 
     def folder(self, stage: str, name: str, part: str | None = None) -> Path:
-        """Folder of a table or model; `part` is a data set or, for tables kept by source, its name."""
+        """Folder of a table or model; `part` is a data set or, for tables kept by source, its name. Raises RarError for what is no name."""
+        for word in (name, part):
+            if word is not None and not NAME.fullmatch(word):
+                raise RarError(
+                    f"{word!r}: no name of a data set, a source or a version; it must not begin with a dot nor hold a slash"
+                )
         path = self.path / stage / name
         return path / f"dataset={part}" if part else path
 
@@ -112,13 +137,18 @@ class Sources(dg.ConfigurableResource):
         keys = {name: os.environ[name] for name in (known.key for known in PUBLISHERS.values()) if os.environ.get(name)}
         return collect(
             publisher,
-            self.sources,
+            whole(self.sources),
             Path(self.raw),
             contact=self.contact,
             seed=self.seed,
             log=log,
             rate=self.rate,
-            upstream=Upstream(hosts=self.hosts, keys=keys, limit=self.harvest_limit, days=self.harvest_days),
+            upstream=Upstream(
+                hosts={host: whole(held) for host, held in self.hosts.items()},
+                keys=keys,
+                limit=self.harvest_limit,
+                days=self.harvest_days,
+            ),
         )
 
 
@@ -193,8 +223,9 @@ class LanguageModel(dg.ConfigurableResource):
         elif self.max_cost and not (self.prompt_price or self.answer_price):
             raise RarError("RAR_LLM_MAX_COST is set, but no price: set RAR_LLM_PROMPT_PRICE and RAR_LLM_ANSWER_PRICE")
         else:
+            base_url = whole(self.base_url)
             yield LanguageModelHandle(
-                self.base_url,
+                base_url,
                 self.model,
                 key_from_environment="OPENAI_API_KEY" in os.environ,
                 concurrency=self.concurrency,
@@ -204,7 +235,7 @@ class LanguageModel(dg.ConfigurableResource):
                 prompt_price=self.prompt_price,
                 answer_price=self.answer_price,
                 budget=Budget(
-                    self.max_calls, self.max_total_tokens, self.max_cost, on_record(Path(self.cache), self.base_url, self.model)
+                    self.max_calls, self.max_total_tokens, self.max_cost, on_record(Path(self.cache), base_url, self.model)
                 ),
                 thinking_tokens=self.thinking_tokens,
                 reasoning_effort=self.reasoning_effort,
@@ -218,17 +249,17 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
     return {
         "lake": Lake(root=str(root)),
         "sources": Sources(
-            sources=settings.sources,
+            sources=without_secrets(settings.sources),
             raw=str(root / "raw"),
             contact=settings.contact,
             seed=settings.seed,
             rate=settings.requests_per_second,
-            hosts=settings.upstream_hosts,
+            hosts={host: without_secrets(address) for host, address in settings.upstream_hosts.items()},
             harvest_limit=settings.harvest_limit,
             harvest_days=settings.harvest_days,
         ),
         "language_model": LanguageModel(
-            base_url=settings.llm_base_url,
+            base_url=without_secrets(settings.llm_base_url),
             model=settings.llm_model,
             mode=settings.llm_mode,
             concurrency=settings.llm_concurrency,

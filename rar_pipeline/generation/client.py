@@ -8,6 +8,7 @@ a key or of a prompt.
 from __future__ import annotations
 
 import asyncio
+import base64
 import json
 import os
 import time
@@ -17,7 +18,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import urlsplit, urlunsplit
+from urllib.parse import unquote, urlsplit, urlunsplit
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 REACH_SECONDS = 20.0
 UNBOUNDED = 4096  # tokens of an answer that are reckoned with where an endpoint takes no limit
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
+_SHORTEST_SECRET = 6  # characters; what is shorter is a word
 
 
 @dataclass(frozen=True)
@@ -66,6 +68,14 @@ def shown_url(url: str) -> str:
     host = parts.hostname or ""
     host = f"[{host}]" if ":" in host else host
     return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
+
+
+def _secrets(base_url: str, key: str) -> list[str]:
+    """What is sent with a call and must not be kept: the key, and user and password of the address, also as HTTP's basic scheme sends them."""
+    parts = urlsplit(base_url)
+    user, password = unquote(parts.username or ""), unquote(parts.password or "")
+    basic = base64.b64encode(f"{user}:{password}".encode()).decode() if password else ""
+    return [secret for secret in (key, basic, password) if len(secret) >= _SHORTEST_SECRET]
 
 
 class Client:
@@ -102,6 +112,7 @@ class Client:
         self.openai = openai.AsyncOpenAI(
             base_url=handle.base_url, api_key=key or "none", timeout=handle.timeout, max_retries=0, http_client=http
         )
+        self._secrets = _secrets(handle.base_url, key)
 
     async def __aenter__(self) -> Client:
         return self
@@ -253,7 +264,10 @@ class Client:
                     options={"headers": {"Content-Type": "application/json", **headers}},
                 )
             call.seconds = time.perf_counter() - start
-            answer = response.json()
+            text = response.text
+            for secret in self._secrets:  # an endpoint may repeat what it was sent, and answers are kept
+                text = text.replace(secret, "***")
+            answer = json.loads(text)
             if not isinstance(answer, dict):
                 raise ValueError("the endpoint's answer is no JSON object")
             call.prompt_tokens, call.answer_tokens = _usage(answer, expected)
