@@ -31,7 +31,7 @@ class Wanted(NamedTuple):
 RENEWAL = (Step("corpus", False), Step("conversations", True))
 PASSES: Mapping[str, Sequence[Step]] = {
     "renewal": RENEWAL,
-    "training": (*RENEWAL, Step("pretrain", False), Step("retrain", True), Step("report", False)),
+    "training": (*RENEWAL, Step("pretrain", False), Step("retrain", True), Step("summary", False)),
 }
 
 

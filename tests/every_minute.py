@@ -4,13 +4,13 @@ import dagster as dg
 
 from rar_pipeline.definitions import build_defs
 
-raw_imdb = dg.define_asset_job("raw_imdb", dg.AssetSelection.assets(dg.AssetKey(["raw", "imdb"])))
+raw_movielens = dg.define_asset_job("raw_movielens", dg.AssetSelection.assets(dg.AssetKey(["raw", "movielens"])))
 
 
-@dg.schedule(job=raw_imdb, cron_schedule="* * * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
+@dg.schedule(job=raw_movielens, cron_schedule="* * * * *", default_status=dg.DefaultScheduleStatus.STOPPED)
 def every_minute(context: dg.ScheduleEvaluationContext) -> dg.RunRequest:
     """One run a tick."""
     return dg.RunRequest(run_key=context.scheduled_execution_time.isoformat())
 
 
-defs = dg.Definitions.merge(build_defs(), dg.Definitions(jobs=[raw_imdb], schedules=[every_minute]))
+defs = dg.Definitions.merge(build_defs(), dg.Definitions(jobs=[raw_movielens], schedules=[every_minute]))

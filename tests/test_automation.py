@@ -3,9 +3,7 @@
 import json
 from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
-from threading import Thread
 
 import dagster as dg
 import polars as pl
@@ -18,8 +16,11 @@ from rar_pipeline.definitions import build_defs
 from rar_pipeline.defs.automation import PASS
 from rar_pipeline.errors import RarError
 from rar_pipeline.passes import PASSES, first, following
+from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import DATASETS, DIALOGUES, ITEM_EMBEDDINGS
+
+from .webhook import Hook
 
 NAME = "training/2026-11-23T03:00"
 MONDAY = datetime(2026, 11, 23, 3, tzinfo=UTC)
@@ -106,7 +107,7 @@ def test_a_training_runs_from_the_sources_to_the_report_one_step_after_the_other
         for one in requests:
             put(instance, one, "STARTED")
     each = {job: [f"{job} {dataset}" for dataset in DATASETS] for job in ("conversations", "retrain")}
-    assert steps == [["corpus"], each["conversations"], ["pretrain"], each["retrain"], ["report"], [], []]
+    assert steps == [["corpus"], each["conversations"], ["pretrain"], each["retrain"], ["summary"], [], []]
 
 
 def test_jobs_of_a_pass_together_make_everything_once(tmp_path: Path) -> None:
@@ -159,9 +160,9 @@ def test_a_data_set_that_fails_is_left_behind_and_catches_up() -> None:
     keys |= {f"{NAME}/{job}/{dataset}" for job in ("conversations", "retrain") for dataset in DATASETS}
     made |= {("retrain", dataset): "succeeded" for dataset in DATASETS} | {("retrain", "reddit"): "failed"}
     (told,) = following(NAME, made, keys, DATASETS)
-    assert told == ("report", None, f"{NAME}/report/redial+inspired")
+    assert told == ("summary", None, f"{NAME}/summary/redial+inspired")
     (again,) = following(NAME, made | {("retrain", "reddit"): "succeeded"}, keys | {told.key}, DATASETS)
-    assert again.key == f"{NAME}/report/redial+inspired+reddit", "the report is written anew with what came later"
+    assert again.key == f"{NAME}/summary/redial+inspired+reddit", "the report is written anew with what came later"
 
 
 def test_a_failed_corpus_ends_the_pass_until_its_run_is_executed_again(tmp_path: Path, instance: dg.DagsterInstance) -> None:
@@ -243,43 +244,11 @@ def test_a_training_is_asked_for_once_when_a_source_has_changed_enough(tmp_path:
     assert not look(defs, instance, "sources_changed", many.cursor).run_requests, "asked once, also where that training fails"
 
 
-def build_lake(tmp_path: Path):
-    from rar_pipeline.resources import Lake
-
+def build_lake(tmp_path: Path) -> Lake:
     return Lake(root=str(Settings(_env_file=None, lake=tmp_path / "lake").root))
 
 
 # what is told of a failed run
-
-
-class Hook:
-    """A webhook on loopback: keeps what is posted, answers with `statuses`, then 200."""
-
-    def __init__(self, statuses: tuple[int, ...] = ()) -> None:
-        self.statuses, self.posted = list(statuses), list[dict[str, str]]()
-        hook = self
-
-        class Handler(BaseHTTPRequestHandler):
-            def log_message(self, format: str, *args: object) -> None:
-                pass
-
-            def do_POST(self) -> None:
-                body = self.rfile.read(int(self.headers["Content-Length"]))
-                hook.posted.append(json.loads(body))
-                self.send_response(hook.statuses.pop(0) if hook.statuses else 200)
-                self.send_header("Content-Length", "0")
-                self.end_headers()
-
-        self.server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-        self.address = f"http://127.0.0.1:{self.server.server_address[1]}/services/T0/planted-hook"
-
-    def __enter__(self) -> "Hook":
-        Thread(target=self.server.serve_forever, daemon=True).start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self.server.shutdown()
-        self.server.server_close()
 
 
 def failed_run(defs: dg.Definitions, instance: dg.DagsterInstance) -> dg.ExecuteInProcessResult:
@@ -316,10 +285,10 @@ def test_nobody_is_told_where_no_webhook_is_set(tmp_path: Path, instance: dg.Dag
 
 
 def test_a_notice_that_does_not_arrive_is_an_error_that_does_not_show_the_address() -> None:
-    with Hook((503,)) as hook:
+    with Hook(503) as hook:
         notify.post(hook.address, {"text": "once more"})
     assert len(hook.posted) == 2
-    with Hook((404,)) as hook, pytest.raises(RarError, match=r"HTTPStatusError \(HTTP 404\)") as told:
+    with Hook(404) as hook, pytest.raises(RarError, match=r"HTTPStatusError \(HTTP 404\)") as told:
         notify.post(hook.address, {"text": "no"})
     assert len(hook.posted) == 1
     assert "planted" not in str(told.value)

@@ -137,7 +137,7 @@ def test_jobs_select_what_their_names_say() -> None:
     groups = {spec.key: spec.group_name for spec in defs.resolve_all_asset_specs()}
     found = {
         name: {groups[key] for key in defs.resolve_job_def(name).asset_layer.executable_asset_keys}
-        for name in ("everything", "corpus", "conversations", "pretrain", "retrain", "evaluate", "report")
+        for name in ("everything", "corpus", "conversations", "pretrain", "retrain", "evaluate", "summary")
     }
     assert found == {
         "everything": set(groups.values()) - {"experiments"},
@@ -146,7 +146,7 @@ def test_jobs_select_what_their_names_say() -> None:
         "pretrain": {"retriever"},
         "retrain": {"retriever", "preference", "evaluation"},
         "evaluate": {"evaluation"},
-        "report": {"evaluation"},
+        "summary": {"evaluation"},
     }
     pipeline = {key for key, group in groups.items() if group != "experiments"}
     assert defs.resolve_job_def("everything").asset_layer.executable_asset_keys == pipeline

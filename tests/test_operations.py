@@ -1,6 +1,9 @@
-"""The real webserver and the real daemon over the project's own instance settings: a run through GraphQL, a schedule and its tick."""
+"""The real webserver and the real daemon over the project's own instance settings: a run through GraphQL, schedules and their ticks, what is told
+of failures, and, slowly, a whole training that carries itself on."""
 
+import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -14,13 +17,18 @@ from typing import Any
 import httpx
 import pytest
 
-from .small_world import free_port, small_world
+from .generation.endpoint import Endpoint
+from .judge_endpoint import served
+from .small_world import free_port, small_encoder, small_settings, small_world
+from .webhook import Hook
 
 PROJECT = Path(__file__).resolve().parent.parent
 DEFINITIONS = "rar_pipeline.definitions"
 START_SECONDS = 120.0
 RUN_SECONDS = 120.0
 TICK_SECONDS = 100.0  # a minute, and what the daemon takes to look
+TRAINING_SECONDS = 1500.0
+EVERY_MINUTE, NEVER = "* * * * *", "0 0 29 2 *"
 
 
 @dataclass(frozen=True)
@@ -81,8 +89,8 @@ def default_signals() -> None:
 
 
 @contextmanager
-def running(folder: Path, module: str) -> Iterator[Instance]:
-    """Webserver and daemon over a small world, with the project's dagster.yaml; all their processes are gone afterwards."""
+def running(folder: Path, module: str, sources: Path, **settings: object) -> Iterator[Instance]:
+    """Webserver and daemon with the project's dagster.yaml and some settings; all their processes are gone afterwards."""
     home = folder / "home"
     home.mkdir()
     (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
@@ -90,10 +98,11 @@ def running(folder: Path, module: str) -> Iterator[Instance]:
     environment = {name: value for name, value in os.environ.items() if not name.startswith(("RAR_", "DAGSTER_"))}
     environment |= {
         "DAGSTER_HOME": str(home),
-        "RAR_SOURCES": str(small_world(folder / "world")),
+        "RAR_SOURCES": str(sources),
         "RAR_LAKE": str(folder / "lake"),
         "PYTHONPATH": os.pathsep.join([str(PROJECT), *filter(None, [os.environ.get("PYTHONPATH")])]),
     }
+    environment |= {f"RAR_{name.upper()}": str(value) for name, value in settings.items()}
     commands = {
         "webserver": ["-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1", "-p", str(port)],
         "daemon": ["-m", "dagster._daemon", "run", "-m", module],
@@ -144,10 +153,10 @@ def loaded(instance: Instance) -> bool:
 
 
 def daemons(instance: Instance) -> bool:
-    """Whether the daemons that queue runs and tick schedules are alive."""
+    """Whether the daemons that queue runs and tick schedules and sensors are alive."""
     health = instance.ask("{ instance { daemonHealth { allDaemonStatuses { daemonType required healthy } } } }")
     states = {daemon["daemonType"]: daemon["healthy"] for daemon in health["daemonHealth"]["allDaemonStatuses"]}
-    return all(states.get(name) for name in ("SCHEDULER", "QUEUED_RUN_COORDINATOR"))
+    return all(states.get(name) for name in ("SCHEDULER", "SENSOR", "QUEUED_RUN_COORDINATOR"))
 
 
 def finished(instance: Instance, run_id: str) -> str | None:
@@ -169,9 +178,27 @@ def schedule_state(instance: Instance, schedule: str) -> dict[str, Any]:
     return dict(instance.ask(query, schedule=instance.of(scheduleName=schedule))["scheduleState"])
 
 
+def run_of_a_tick(instance: Instance, schedule: str) -> str | None:
+    """The run that the first tick of a schedule asked for."""
+    ticks = schedule_state(instance, schedule)["ticks"]
+    assert not [tick["error"] for tick in ticks if tick["error"]]
+    return next((run_id for tick in reversed(ticks) if tick["status"] == "SUCCESS" for run_id in tick["runIds"]), None)
+
+
+def runs(instance: Instance) -> list[dict[str, Any]]:
+    """Job, data set, pass and status of all runs, the oldest first."""
+    query = """{ runsOrError { ... on Runs { results { runId jobName status tags { key value } } } ... on PythonError { message } } }"""
+    return [run | {"tags": {tag["key"]: tag["value"] for tag in run["tags"]}} for run in reversed(instance.ask(query)["results"])]
+
+
 @pytest.fixture(scope="module")
-def instance(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instance]:
-    with running(tmp_path_factory.mktemp("operations"), DEFINITIONS) as found:
+def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return small_world(tmp_path_factory.mktemp("sources") / "world")
+
+
+@pytest.fixture(scope="module")
+def instance(tmp_path_factory: pytest.TempPathFactory, world: Path) -> Iterator[Instance]:
+    with running(tmp_path_factory.mktemp("operations"), DEFINITIONS, world) as found:
         yield found
 
 
@@ -211,14 +238,65 @@ def test_the_instance_keeps_its_state_where_its_settings_say(instance: Instance)
     assert below == {".dagster", "dagster.yaml", "webserver.log", "daemon.log"}
 
 
-def test_a_schedule_that_is_turned_on_ticks_and_its_run_succeeds(tmp_path: Path) -> None:
-    with running(tmp_path, "tests.every_minute") as instance:
+def test_what_is_left_on_ticks_and_a_run_that_fails_is_told(tmp_path: Path, world: Path) -> None:
+    """All publishers but one are gone, so that the nightly and the weekly run fail at once, while a job of what is there succeeds."""
+    shutil.copytree(world / "movielens", tmp_path / "world" / "movielens")
+    on = {"automation": True, "corpus_schedule": EVERY_MINUTE, "training_schedule": EVERY_MINUTE}
+    with Hook() as hook, running(tmp_path, "tests.every_minute", tmp_path / "world", webhook=hook.address, **on) as instance:
         assert turn_on(instance, "every_minute")["status"] == "RUNNING"
+        expected = {"every_minute": "SUCCESS", "nightly_corpus": "FAILURE", "weekly_retraining": "FAILURE"}
+        asked = {
+            name: wait_for(f"tick of {name}", lambda name=name: run_of_a_tick(instance, name), TICK_SECONDS, instance)
+            for name in expected
+        }
+        for name, status in expected.items():
+            ended = wait_for(f"end of {name}", lambda name=name: finished(instance, asked[name]), RUN_SECONDS, instance)
+            assert ended == status, name
+        failed = {asked[name] for name, status in expected.items() if status == "FAILURE"}
+        wait_for("notices", lambda: failed <= {notice["run"] for notice in hook.posted}, TICK_SECONDS, instance)
+        tags = {run["runId"]: run["tags"].get("rar/pass", "").partition("/")[0] for run in runs(instance)}
+        assert {name: tags[run_id] for name, run_id in asked.items()} == {
+            "every_minute": "",
+            "nightly_corpus": "renewal",
+            "weekly_retraining": "training",
+        }
+    for notice in hook.posted:
+        assert notice["job"] == "corpus"
+        assert notice["step"].startswith("raw__")
+        assert "missing" in notice["error"]
+        assert set(notice) == {"text", "job", "run", "step", "error"}
+    left = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and b"planted-hook" in path.read_bytes()]
+    assert left == [], "the webhook's address is a secret"
 
-        def tick() -> dict[str, Any] | None:
-            ticks = schedule_state(instance, "every_minute")["ticks"]
-            assert not [tick["error"] for tick in ticks if tick["error"]]
-            return next((tick for tick in ticks if tick["status"] == "SUCCESS" and tick["runIds"]), None)
 
-        (run_id,) = wait_for("tick", tick, TICK_SECONDS, instance)["runIds"]
-        assert wait_for("end of the run", lambda: finished(instance, run_id), RUN_SECONDS, instance) == "SUCCESS"
+@pytest.mark.slow
+def test_a_training_carries_itself_on_from_the_sources_to_the_champion_and_the_report(tmp_path: Path, world: Path) -> None:
+    with served(Endpoint()) as address:
+        few = small_settings(world, tmp_path / "lake", encoder=str(small_encoder(tmp_path / "encoder")), pretraining_epochs=2)
+        changed = {name: getattr(few, name) for name in few.model_fields_set - {"sources", "lake"}}
+        changed |= {"llm_base_url": address, "llm_model": "parrot", "llm_mode": "generate", "automation": True}
+        schedules = {"corpus_schedule": NEVER, "training_schedule": EVERY_MINUTE}
+        with running(tmp_path, DEFINITIONS, world, **changed, **schedules) as instance:
+            first = wait_for("tick", lambda: run_of_a_tick(instance, "weekly_retraining"), TICK_SECONDS, instance)
+            (name,) = [run["tags"]["rar/pass"] for run in runs(instance) if run["runId"] == first]
+
+            def of_the_pass() -> list[dict[str, Any]]:
+                return [run for run in runs(instance) if run["tags"].get("rar/pass") == name]
+
+            def reported() -> bool:
+                assert not [run for run in of_the_pass() if run["status"] == "FAILURE"], instance.logs()
+                return any(run["jobName"] == "summary" and run["status"] == "SUCCESS" for run in of_the_pass())
+
+            wait_for("report", reported, TRAINING_SECONDS, instance)
+            each = [(job, dataset) for job in ("conversations", "retrain") for dataset in ("inspired", "reddit", "redial")]
+            found = [(run["jobName"], run["tags"].get("dagster/partition")) for run in of_the_pass()]
+            assert found[0] == ("corpus", None)
+            assert sorted(found[1:4]) == each[:3]
+            assert found[4] == ("pretrain", None)
+            assert sorted(found[5:8]) == each[3:]
+            assert found[8:] == [("summary", None)]
+    lake = tmp_path / "lake" / "world"
+    for dataset in ("inspired", "reddit", "redial"):
+        champion = lake / "evaluation" / "champion" / f"dataset={dataset}" / "champion.json"
+        assert json.loads(champion.read_text())["dataset"] == dataset
+    assert (lake / "evaluation" / "report" / "report.html").is_file()

@@ -41,10 +41,10 @@ retrain = dg.define_asset_job(
     ROUND_0 | GROUPS("preference") | ASSETS("recommendations", "metrics", "champion"),
     description="Of one data set: round 0, judge check, feedback and rounds, evaluation, gate, champion",
 )
-report = dg.define_asset_job("report", ASSETS("leaderboard", "report", "database"), description="What is told of all data sets")
+summary = dg.define_asset_job("summary", ASSETS("leaderboard", "report", "database"), description="What is told of all data sets")
 evaluate = dg.define_asset_job("evaluate", GROUPS("evaluation"), description="Recommendations to report, of one data set")
 
-JOBS = [everything, corpus, conversations, pretrain, retrain, report, evaluate]
+JOBS = [everything, corpus, conversations, pretrain, retrain, summary, evaluate]
 
 ENDED: dict[dg.DagsterRunStatus, State] = {
     dg.DagsterRunStatus.SUCCESS: "succeeded",
@@ -113,7 +113,7 @@ def next_steps(settings: Settings) -> dg.SensorDefinition:
 
     @dg.sensor(
         name="next_steps",
-        jobs=[conversations, pretrain, retrain, report],
+        jobs=[conversations, pretrain, retrain, summary],
         minimum_interval_seconds=30,
         default_status=sensors_are(settings.automation),
         description="Starts the next runs of a pass when those before have ended. After a failed run is executed again, its pass goes on.",
