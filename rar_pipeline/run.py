@@ -24,7 +24,6 @@ from rar_pipeline.tables import DATASETS, LEADERBOARD
 LINE = re.compile(r" - dagster - (?P<level>[A-Z]+) - (?P<job>\S+) - (?P<run>\S+) - (?P<rest>.*)$")
 EVENT = re.compile(r"^\d+ - (?P<step>\S+) - (?P<event>[A-Z_]+) - (?P<text>.*)$")
 REASON = re.compile(r"^(?:[a-z_]\w*\.)*(?P<kind>Failure|[A-Z]\w*(?:Error|Exception)): (?P<text>.+)$")  # lines after STEP_FAILURE
-SHOWN_SYSTEMS = 14
 
 
 def steps(datasets: Sequence[str]) -> list[list[str]]:
@@ -33,7 +32,7 @@ def steps(datasets: Sequence[str]) -> list[list[str]]:
     return [
         ["--select", "group:sources or group:corpus"],
         *(["--select", "group:conversations", "--partition", dataset] for dataset in datasets),
-        ["--select", 'key:"rating_sequences" or key:"pretrained/retriever"'],
+        ["--select", 'key:"rating_sequences" or key:"chat_cases" or key:"pretrained/retriever"'],
         *(["--select", per_dataset, "--partition", dataset] for dataset in datasets),
         ["--select", 'key:"leaderboard" or key:"report" or key:"database"'],
     ]

@@ -14,6 +14,7 @@ import polars as pl
 from rar_pipeline.errors import RarError
 
 DATASETS = ("redial", "inspired", "reddit")
+CHAT = "chat"  # the data set that the service keeps: conversations of people who rated what they were shown
 ALL = "all"  # in place of a data set: what was learnt from all of them
 SPLITS = ("train", "validation", "test")
 

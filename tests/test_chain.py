@@ -134,8 +134,8 @@ def test_every_table_is_in_the_lake_conforms_and_is_described(
     chain: Chain, table: Table, part: str | None, name: str | None, key: str
 ) -> None:
     frame = chain.lake.read(table, part, name)  # conforms, or raises
-    assert len(frame) or table is CONFLICTS
-    if table is CONFLICTS:
+    if not len(frame):  # so small a world may hold no contradiction, and no validation case whose target is proposed
+        assert table in (CONFLICTS, JUDGE_CHECK)
         return
     shown = chain.first.metadata(key)
     rows = shown["dagster/partition_row_count" if part else "dagster/row_count"]
@@ -152,7 +152,8 @@ def test_every_check_of_every_table_holds_and_every_asset_was_made(chain: Chain)
         assert len(evaluations) >= 15
         assert all(evaluation.passed for evaluation in evaluations if evaluation.severity is dg.AssetCheckSeverity.ERROR)
         made = {event.asset_key for event in run.result.get_asset_materialization_events()}
-        assert made == set(build_defs(settings=chain.settings).resolve_asset_graph().get_all_asset_keys())
+        specs = build_defs(settings=chain.settings).resolve_all_asset_specs()
+        assert made == {spec.key for spec in specs if spec.group_name != "experiments"}
 
 
 def test_no_list_holds_a_movie_that_the_conversation_named_before(chain: Chain) -> None:

@@ -51,7 +51,8 @@ conversations  dialogues <- raw/inspired raw/reddit raw/redial
 conversations  mentions <- dialogues title_index
 conversations  cases <- dialogues mentions
 retriever      rating_sequences <- movies raw/sequences
-retriever      pretrained/retriever <- cases item_embeddings mentions rating_sequences
+retriever      chat_cases <- movies
+retriever      pretrained/retriever <- cases chat_cases item_embeddings mentions rating_sequences
 retriever      round_0/retriever <- cases pretrained/retriever
 preference     judge_check <- cases round_0/retriever title_index
 evaluation     recommendations <- cases mentions {every_retriever}

@@ -15,7 +15,18 @@ from rar_pipeline.errors import RarError
 from rar_pipeline.metadata import retriever_metadata
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import ALL, CASES, DATASETS, ITEM_EMBEDDINGS, MENTIONS, MOVIES, PLACEMENTS, RATING_SEQUENCES, RAW_FILES
+from rar_pipeline.tables import (
+    ALL,
+    CASES,
+    CHAT,
+    DATASETS,
+    ITEM_EMBEDDINGS,
+    MENTIONS,
+    MOVIES,
+    PLACEMENTS,
+    RATING_SEQUENCES,
+    RAW_FILES,
+)
 
 if TYPE_CHECKING:
     import numpy as np
@@ -59,7 +70,7 @@ def train_supervised(lake: Lake, settings: Settings, dataset: str | None, log: C
     if dataset is not None:
         folder = lake.folder("retriever", "round_0", dataset)
         return supervised_round(folder, attempts, dataset, lake.read(CASES, dataset), before, *made_of)
-    there = [name for name in DATASETS if lake.file(CASES, name).is_file() and lake.file(MENTIONS, name).is_file()]
+    there = [name for name in (*DATASETS, CHAT) if lake.file(CASES, name).is_file() and lake.file(MENTIONS, name).is_file()]
     if absent := sorted(set(DATASETS) - set(there)):
         log(f"no conversations of {', '.join(absent)} yet: learning from {', '.join(there) or 'none'}")
     all_cases, all_mentions = (
@@ -154,12 +165,34 @@ def rating_sequences(context: dg.AssetExecutionContext, lake: Lake) -> dg.Materi
     return publish_if_changed(context, lake, RATING_SEQUENCES, inputs, make, checked=False)
 
 
+def chat_cases(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `chat_cases`."""
+
+    @dg.asset(
+        name="chat_cases",
+        deps=["movies"],
+        group_name="retriever",
+        kinds={"polars"},
+        description="Conversations of the chat in which somebody rated a movie, as training cases (partition `chat` of dialogues, mentions, cases).",
+    )
+    @told
+    def gathered(context: dg.AssetExecutionContext) -> dg.MaterializeResult:
+        from rar_pipeline.service.lake import gather_feedback
+
+        said = gather_feedback(settings)
+        context.log.info(said)
+        return dg.MaterializeResult(metadata={"gathered": said})
+
+    return gathered
+
+
 def supervised_retrievers(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The assets `rating_sequences`, `pretrained/retriever` and `round_0/retriever`."""
+    """The assets `rating_sequences`, `chat_cases`, `pretrained/retriever` and `round_0/retriever`."""
+    chat = chat_cases(settings)
 
     @dg.asset(
         key=[PRETRAINED, "retriever"],
-        deps=[mentions, cases, "item_embeddings", rating_sequences],
+        deps=[mentions, cases, "item_embeddings", rating_sequences, chat],
         description="LRURec trained by supervision on rating sequences (RAR_RATING_EPOCHS) and the training dialogues of all data sets: what was "
         "recommended, what was mentioned after what. Logs: `tensorboard --logdir <lake>/<world>/retriever/logs`.",
         group_name="retriever",
@@ -183,4 +216,4 @@ def supervised_retrievers(settings: Settings) -> list[dg.AssetsDefinition]:
     def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
         return materialised(context, lake, settings, context.partition_key)
 
-    return [rating_sequences, pretrained, trained]
+    return [rating_sequences, chat, pretrained, trained]

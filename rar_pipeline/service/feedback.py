@@ -19,9 +19,8 @@ from rar_pipeline.conversations.cases import build_cases
 from rar_pipeline.conversations.reading import Conversation, Named, Turn, merge_turns, tables_of
 from rar_pipeline.files import replacing
 from rar_pipeline.service.talk import Feedback, line
-from rar_pipeline.tables import DIALOGUES, MENTIONS
+from rar_pipeline.tables import CHAT, DIALOGUES, MENTIONS
 
-CHAT = "chat"
 DIALOGUE_PARTS, MENTION_PARTS = "chat_dialogues", "chat_mentions"
 SAID = "chosen by the person, or linked in what they typed"
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import ALL, CASES, DIALOGUES, ITEM_EMBEDDINGS, MENTIONS, MOVIES, TITLES
+from rar_pipeline.tables import ALL, CASES, CHAT, DIALOGUES, ITEM_EMBEDDINGS, MENTIONS, MOVIES, TITLES
 
 if TYPE_CHECKING:
     import numpy as np
@@ -118,9 +118,11 @@ def kept_in(settings: Settings) -> Path:
 
 def gather_feedback(settings: Settings) -> str:
     """Write DIALOGUES, MENTIONS and CASES of the data set chat into the lake; gives a sentence on what they hold."""
-    from rar_pipeline.service.feedback import CHAT, gather
+    from rar_pipeline.service.feedback import DIALOGUE_PARTS, gather
 
     lake = lake_of(settings)
+    if not (kept_in(settings) / DIALOGUE_PARTS).is_dir():
+        return "no conversation of the chat was rated"
     dialogues, mentions, cases, damaged = gather(kept_in(settings))
     for table, frame in ((DIALOGUES, dialogues), (MENTIONS, mentions), (CASES, cases)):
         lake.write(table, frame, CHAT)

@@ -8,8 +8,9 @@ import pytest
 from rar_pipeline.retriever.examples import positives, refusals, training_sets
 from rar_pipeline.service.app import tables_of
 from rar_pipeline.service.champion import Champion
-from rar_pipeline.service.feedback import CHAT, DIALOGUE_PARTS, forget, gather, keep
+from rar_pipeline.service.feedback import DIALOGUE_PARTS, forget, gather, keep
 from rar_pipeline.service.talk import Feedback, Named, Opinion, Reaction, Said
+from rar_pipeline.tables import CHAT
 
 NAME = "0f8fad5b-d9cb-469f-a165-70867728950e"
 

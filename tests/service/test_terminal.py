@@ -6,9 +6,8 @@ from pathlib import Path
 
 import polars as pl
 
-from rar_pipeline.service.feedback import CHAT
 from rar_pipeline.service.lake import kept_in
-from rar_pipeline.tables import CASES
+from rar_pipeline.tables import CASES, CHAT
 
 from .conftest import Films
 
