@@ -280,10 +280,10 @@ def _sums(
     askers = torch.zeros(full, padded, dtype=kind)
     askers[:n, :width] = queries * LOG2_E
     askers[:n, width + 1] = 1
-    offset = torch.maximum(bias.abs().max(), own_bias.abs().max())
-    bound = torch.linalg.vector_norm(queries, dim=1).max() * torch.linalg.vector_norm(table, dim=1).max() + offset  # Cauchy-Schwarz
-    shift = torch.zeros(n, dtype=exact)  # what is taken from the logits of each query, in bits: nothing where none can be too large
-    if bound * LOG2_E > SAFE_EXPONENT:
+    shift = torch.zeros(n, dtype=exact)  # what is taken from the logits of each query, in bits
+    lengths, offset = torch.linalg.vector_norm(table, dim=1), torch.maximum(bias.abs().max(), own_bias.abs().max())
+    bound = torch.linalg.vector_norm(queries, dim=1).max() * lengths.max() + offset  # Cauchy-Schwarz
+    if bound * LOG2_E >= SAFE_EXPONENT:  # else no logit can be too large
         shift = _largest(askers, items, block, tiles)[:n].to(exact)  # exact in every dtype from here on
     askers[:n, width] = -shift
     own_logit = (torch.linalg.vecdot(queries, own) + own_bias) * LOG2_E - shift  # (n,)

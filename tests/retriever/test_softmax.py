@@ -3,12 +3,14 @@
 import sys
 from collections.abc import Callable, Iterator
 from types import SimpleNamespace
+from typing import Any
 
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
 
 from rar_pipeline.retriever import softmax
 from rar_pipeline.retriever.softmax import (
@@ -140,6 +142,45 @@ def test_bfloat16_is_within_a_hundredth() -> None:
     assert relative_error(found[0], expected[0]) < 1e-3
     for gradient, right in zip(found[1:], expected[1:], strict=True):
         assert relative_error(gradient, right) < 0.01
+
+
+@pytest.mark.parametrize("n", [1, 15, 17, 31, 33, 100])
+def test_a_block_that_is_filled_up_counts_only_what_is_there(n: int) -> None:
+    drawn = case(n, 130, 12, 0.3)
+    expected = reference(*drawn)
+    for loss, most in ((exact_softmax, 1e-5), (bfloat16, 0.02)):
+        for found, right in zip(value_and_gradients(loss, *drawn), expected, strict=True):
+            assert relative_error(found, right) < most
+
+
+class Shapes(TorchDispatchMode):
+    """Collects the shapes of all matrix products."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.seen: set[tuple[tuple[int, ...], ...]] = set()
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        if func.overloadpacket in (torch.ops.aten.mm, torch.ops.aten.addmm):
+            self.seen.add(tuple(tuple(part.shape) for part in args[-2:]))
+        return func(*args, **(kwargs or {}))
+
+
+@pytest.mark.parametrize("scale", [0.1, 100.0])  # the latter needs the largest logits first
+def test_the_number_of_queries_brings_no_new_shapes(scale: float) -> None:
+    """A product in bfloat16 is compiled once a shape, and the code is kept for ever: a training would fill the memory."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(1)  # a mode is seen by its own thread only
+    try:
+        seen = []
+        for counts in ([160], range(130, 160, 7)):
+            with Shapes() as shapes:
+                for n in counts:
+                    value_and_gradients(bfloat16, *case(n, 110, 6, scale))
+            seen.append(shapes.seen)
+    finally:
+        torch.set_num_threads(before)
+    assert seen[0] and seen[1] == seen[0]
 
 
 def bfloat16(queries: Tensor, table: Tensor, bias: Tensor, targets: Tensor) -> Tensor:
