@@ -38,7 +38,7 @@ class Instance:
     address: str
     module: str
     home: Path
-    processes: tuple[subprocess.Popen[bytes], ...]
+    processes: list[subprocess.Popen[bytes]]
 
     def ask(self, query: str, **variables: object) -> dict[str, Any]:
         """The one field that a GraphQL query asks for."""
@@ -107,12 +107,14 @@ def running(folder: Path, module: str, sources: Path, **settings: object) -> Ite
         "webserver": ["-m", "dagster_webserver", "-m", module, "-h", "127.0.0.1", "-p", str(port)],
         "daemon": ["-m", "dagster._daemon", "run", "-m", module],
     }
-    processes = []
-    for name, command in commands.items():
+    processes: list[subprocess.Popen[bytes]] = []
+    instance = Instance(f"http://127.0.0.1:{port}", module, home, processes)
+
+    def start(name: str) -> None:
         with (home / f"{name}.log").open("wb") as log:
             processes.append(
                 subprocess.Popen(
-                    [sys.executable, *command],
+                    [sys.executable, *commands[name]],
                     # relative folders of dagster.yaml are below the working folder
                     cwd=home,
                     env=environment,
@@ -121,10 +123,13 @@ def running(folder: Path, module: str, sources: Path, **settings: object) -> Ite
                     preexec_fn=default_signals,
                 )
             )
-    instance = Instance(f"http://127.0.0.1:{port}", module, home, tuple(processes))
+
     try:
+        # one after the other, as `dagster dev` does: two that make the same database at once end with "more than one head"
+        start("webserver")
         wait_for("webserver", lambda: httpx.get(f"{instance.address}/server_info").is_success, START_SECONDS, instance)
         wait_for("code location", lambda: loaded(instance), START_SECONDS, instance)
+        start("daemon")
         wait_for("daemon", lambda: daemons(instance), START_SECONDS, instance)
         yield instance
     finally:
