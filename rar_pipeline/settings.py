@@ -94,6 +94,13 @@ class Settings(BaseSettings):
         10, ge=0, description="movies without a residual that most resemble a movie of the history and are put forward; 0: none"
     )
     newcomer_votes: int = Field(1000, ge=0, description="IMDb votes that a movie needs to be put forward so")
+    reserved_share: float = Field(
+        0.0,
+        ge=0,
+        lt=1,
+        description="share of the training dialogues that supervision does not see, so that preference rounds ask about new ones; 0: they ask about "
+        "what supervision has learnt",
+    )
     batch: int = Field(128, ge=1, description="examples that one device takes in one training step")
     learning_rate: float = Field(
         1e-3, gt=0, description="AdamW learning rate over all data sets; not scaled with the number of devices"

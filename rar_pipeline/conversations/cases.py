@@ -10,6 +10,7 @@ from collections import defaultdict
 
 import polars as pl
 
+from rar_pipeline.conversations.reading import in_share
 from rar_pipeline.tables import CASES
 
 ORIGINS = {"recommender": "dialogue", "seeker": "seeker", "unknown": "sequence"}
@@ -67,3 +68,11 @@ def build_cases(dialogues: pl.DataFrame, mentions: pl.DataFrame) -> pl.DataFrame
                 )
             history.extend(targets)
     return CASES.frame(rows).sort("split", "dialogue_id", "turn")
+
+
+def reserved_dialogues(cases: pl.DataFrame, share: float) -> pl.DataFrame:
+    """Dataset and dialogue_id of the training dialogues with text that supervision leaves to preference rounds: about `share` of them, by hash."""
+    with_text = cases.filter((pl.col("split") == "train") & (pl.col("origin") == "dialogue"))
+    whose = with_text.select("dataset", "dialogue_id").unique(maintain_order=True)
+    drawn = [in_share(f"{dataset}/{dialogue_id}", share, "reserved") for dataset, dialogue_id in whose.iter_rows()]
+    return whose.filter(pl.Series("drawn", drawn, dtype=pl.Boolean))

@@ -183,7 +183,9 @@ def collect(bench: Bench, dial: float, seed: int) -> tuple[pl.DataFrame, int]:
     """FEEDBACK of one judge on the contexts of one seed, and the number of calls that it took. All sets that hold a target are ranked."""
     settings, catalogue = bench.settings, bench.catalogue
     if seed not in bench.contexts:
-        chosen = choose_contexts(bench.train, catalogue, settings.experiment_contexts, settings.seed + seed, 1)
+        chosen = choose_contexts(
+            bench.train, catalogue, settings.experiment_contexts, settings.seed + seed, 1, settings.reserved_share
+        )
         bench.contexts[seed] = (chosen, *bench.search(chosen))
     chosen, _, pools, scores = bench.contexts[seed]
     targets = {case_id: catalogue.rows(movies) for case_id, movies in chosen.select("case_id", "targets").iter_rows()}
@@ -311,7 +313,7 @@ def fingerprint(bench: Bench) -> str:
         "set_probability",
     }
     names |= {"objective_weight", "sft_weight", "kl_weight", "kl_ceiling", "preference_learning_rate", "preference_batch"}
-    names |= {"preference_epochs", "preference_patience", "context_turns", "max_history"}
+    names |= {"preference_epochs", "preference_patience", "context_turns", "max_history", "reserved_share"}
     cases = (content_hash(part) for part in (bench.train, bench.validation.cases, bench.test.cases))
     return digest(CODE, PLACE, POPULARITY, bench.start.weights_sha256, bench.settings.model_dump(include=names), *cases)
 

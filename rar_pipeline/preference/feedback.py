@@ -8,6 +8,7 @@ from itertools import combinations
 import numpy as np
 import polars as pl
 
+from rar_pipeline.conversations.cases import reserved_dialogues
 from rar_pipeline.generation.questions import Answer, Candidate, Question
 from rar_pipeline.preference.sampling import draw_sets, ndcg
 from rar_pipeline.retriever.catalogue import Catalogue
@@ -16,8 +17,15 @@ from rar_pipeline.tables import FEEDBACK, PREFERENCES
 Ask = Callable[[Sequence[Question]], Sequence[Answer]]
 
 
-def choose_contexts(cases: pl.DataFrame, catalogue: Catalogue, count: int, seed: int, round_number: int) -> pl.DataFrame:
-    """At most `count` training cases of dialogues with a target in the corpus that the seeker did not dislike, drawn anew for every round."""
+def choose_contexts(
+    cases: pl.DataFrame, catalogue: Catalogue, count: int, seed: int, round_number: int, reserved_share: float = 0.0
+) -> pl.DataFrame:
+    """At most `count` training cases of dialogues with a target in the corpus that the seeker did not dislike, drawn anew for every round.
+
+    Where supervision left a share of the dialogues unseen (`reserved_share`), only of these.
+    """
+    if reserved_share:
+        cases = cases.join(reserved_dialogues(cases, reserved_share), on=["dataset", "dialogue_id"], how="semi")
     known = pl.Series("known", catalogue.movie_ids, dtype=pl.String)
     taught = pl.col("targets").list.set_difference("disliked").list.set_intersection(known.implode())
     usable = cases.filter((pl.col("split") == "train") & (pl.col("origin") == "dialogue") & taught.list.len().gt(0)).sort(

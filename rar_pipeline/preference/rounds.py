@@ -44,7 +44,7 @@ def feedback_of_round(
 ) -> pl.DataFrame:
     """The table FEEDBACK of round `number`: sets drawn from the retriever in the folder `parent` for a fresh draw of training contexts."""
     retriever, version = load(parent)
-    chosen = choose_contexts(cases, catalogue, settings.contexts_to_judge, settings.seed, number)
+    chosen = choose_contexts(cases, catalogue, settings.contexts_to_judge, settings.seed, number, settings.reserved_share)
     queries = build_queries(chosen, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
     pools, scores = search(build_index(retriever, catalogue, version.known), queries, settings.pool)
     return collect_feedback(

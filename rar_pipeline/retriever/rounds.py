@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Literal
 
 import polars as pl
 
+from rar_pipeline.conversations.cases import reserved_dialogues
 from rar_pipeline.errors import RarError
 from rar_pipeline.files import content_hash, digest
 from rar_pipeline.retriever.catalogue import Catalogue
@@ -127,6 +128,8 @@ def pretrain(
     version that was made from the same ones and the same settings is kept as it is; new movies of the corpus need no training. Checkpoints lie under
     `attempts` until it is made; what was logged stays under `logs`, by default beside them. Both have a folder a fingerprint.
     """
+    held, ids = reserved_dialogues(cases, settings.reserved_share), ["dataset", "dialogue_id"]
+    cases, mentions = cases.join(held, on=ids, how="anti"), mentions.join(held, on=ids, how="anti")
     taught = cases.filter(pl.col("split") == "train")
     judged = cases.filter(pl.col("split") == "validation")
     training = settings.model_dump(include=TRAINING_SETTINGS)
@@ -197,6 +200,7 @@ def supervised_round(
     `pretrain`.
     """
     taught = cases.filter(pl.col("split") == "train")
+    taught = taught.join(reserved_dialogues(cases, settings.reserved_share), on=["dataset", "dialogue_id"], how="anti")
     taught = taught.filter(pl.col("origin") != "sequence") if (taught["origin"] != "sequence").any() else taught
     judged = cases.filter(pl.col("split") == "validation")
     before = read_record(pretrained)

@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 import torch
 
+from rar_pipeline.conversations.cases import reserved_dialogues
 from rar_pipeline.generation.questions import Answer, Candidate, Question
 from rar_pipeline.preference.feedback import build_preferences, choose_contexts, collect_feedback
 from rar_pipeline.preference.objectives import plackett_luce_log_probability
@@ -144,3 +145,27 @@ def test_equal_rewards_make_no_pair() -> None:
     ]
     pairs = build_preferences(FEEDBACK.frame(rows))
     assert pairs.select("winner_set", "loser_set", "winner_reward", "loser_reward").rows() == [(2, 0, 1.0, 0.5), (2, 1, 1.0, 0.5)]
+
+
+def test_rounds_ask_about_dialogues_that_supervision_was_not_taught() -> None:
+    cases = CASES.frame(
+        {
+            "dataset": "redial",
+            "split": "train",
+            "origin": "dialogue" if number % 3 else "sequence",
+            "case_id": f"{number}:1",
+            "dialogue_id": str(number),
+            "context": "Seeker: hello",
+            "history": [],
+            "targets": [CATALOGUE.movie_ids[0]],
+            "disliked": [],
+        }
+        for number in range(300)
+    )
+    kept = reserved_dialogues(cases, 0.4)["dialogue_id"].to_list()
+    assert 50 < len(kept) < 110
+    assert all(int(name) % 3 for name in kept), "what has no text cannot be asked about"
+    assert set(kept) <= set(reserved_dialogues(cases, 0.6)["dialogue_id"]), "a larger share only adds"
+    asked = choose_contexts(cases, CATALOGUE, 1000, seed=0, round_number=1, reserved_share=0.4)
+    assert set(asked["dialogue_id"]) == set(kept)
+    assert len(reserved_dialogues(cases, 0.0)) == 0
