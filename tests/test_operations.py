@@ -176,6 +176,12 @@ def turn_on(instance: Instance, schedule: str) -> dict[str, Any]:
     return dict(instance.ask(query, schedule=instance.of(scheduleName=schedule))["scheduleState"])
 
 
+def turn_off(instance: Instance, schedule: str) -> dict[str, Any]:
+    query = """mutation ($id: String!) { stopRunningSchedule(id: $id) {
+        ... on ScheduleStateResult { scheduleState { id status } } ... on PythonError { message } } }"""
+    return dict(instance.ask(query, id=schedule_state(instance, schedule)["id"])["scheduleState"])
+
+
 def schedule_state(instance: Instance, schedule: str) -> dict[str, Any]:
     query = """query ($schedule: ScheduleSelector!) { scheduleOrError(scheduleSelector: $schedule) {
         ... on Schedule { scheduleState { id status nextTick { timestamp } ticks(limit: 5) { status runIds error { message } } } }
@@ -230,12 +236,9 @@ def test_a_run_that_is_launched_through_graphql_succeeds_and_leaves_its_table_an
 
 def test_the_weekly_schedule_is_off_and_can_be_turned_on_and_off(instance: Instance) -> None:
     assert schedule_state(instance, "weekly_retraining")["status"] == "STOPPED"
-    state = turn_on(instance, "weekly_retraining")
-    assert state["status"] == "RUNNING"
+    assert turn_on(instance, "weekly_retraining")["status"] == "RUNNING"
     assert schedule_state(instance, "weekly_retraining")["nextTick"]["timestamp"] > time.time()
-    query = """mutation ($id: String!) { stopRunningSchedule(id: $id) {
-        ... on ScheduleStateResult { scheduleState { status } } ... on PythonError { message } } }"""
-    assert instance.ask(query, id=state["id"])["scheduleState"]["status"] == "STOPPED"
+    assert turn_off(instance, "weekly_retraining")["status"] == "STOPPED"
 
 
 def test_the_instance_keeps_its_state_where_its_settings_say(instance: Instance) -> None:
@@ -254,6 +257,8 @@ def test_what_is_left_on_ticks_and_a_run_that_fails_is_told(tmp_path: Path, worl
             name: wait_for(f"tick of {name}", lambda name=name: run_of_a_tick(instance, name), TICK_SECONDS, instance)
             for name in expected
         }
+        for name in expected:
+            turn_off(instance, name)  # once is enough
         for name, status in expected.items():
             ended = wait_for(f"end of {name}", lambda name=name: finished(instance, asked[name]), RUN_SECONDS, instance)
             assert ended == status, name
@@ -272,6 +277,27 @@ def test_what_is_left_on_ticks_and_a_run_that_fails_is_told(tmp_path: Path, worl
         assert set(notice) == {"text", "job", "run", "step", "error"}
     left = [path for path in (tmp_path / "home").rglob("*") if path.is_file() and b"planted-hook" in path.read_bytes()]
     assert left == [], "the webhook's address is a secret"
+
+
+def backfill(instance: Instance, asset: str, datasets: list[str]) -> None:
+    """Make an asset again for some data sets, as the UI's page of the asset does, and wait for it."""
+    query = """mutation ($params: LaunchBackfillParams!) { launchPartitionBackfill(backfillParams: $params) {
+        __typename ... on LaunchBackfillSuccess { backfillId } ... on PythonError { message } } }"""
+    begun = instance.ask(query, params={"assetSelection": [{"path": [asset]}], "partitionNames": datasets})
+    assert begun["__typename"] == "LaunchBackfillSuccess", begun
+    query = """query ($id: String!) { partitionBackfillOrError(backfillId: $id) { ... on PartitionBackfill { status }
+        ... on PythonError { message } } }"""
+    ended = ("COMPLETED_SUCCESS", "COMPLETED_FAILED", "FAILED", "CANCELED", "COMPLETED")
+
+    def status() -> str | None:
+        found = str(instance.ask(query, id=begun["backfillId"])["status"])
+        return found if found in ended else None
+
+    assert wait_for("end of the backfill", status, RUN_SECONDS, instance) == "COMPLETED_SUCCESS"
+    made = [
+        run["tags"]["dagster/partition"] for run in runs(instance) if run["tags"].get("dagster/backfill") == begun["backfillId"]
+    ]
+    assert sorted(made) == sorted(datasets)
 
 
 @pytest.mark.slow
@@ -300,6 +326,7 @@ def test_a_training_carries_itself_on_from_the_sources_to_the_champion_and_the_r
             assert found[4] == ("pretrain", None)
             assert sorted(found[5:8]) == each[3:]
             assert found[8:] == [("summary", None)]
+            backfill(instance, "cases", ["redial", "inspired"])
     lake = tmp_path / "lake" / "world"
     for dataset in ("inspired", "reddit", "redial"):
         champion = lake / "evaluation" / "champion" / f"dataset={dataset}" / "champion.json"
