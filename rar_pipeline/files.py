@@ -5,12 +5,14 @@ Also the one way in which files are written: under a temporary name, then moved 
 
 from __future__ import annotations
 
+import errno
+import fcntl
 import gzip
 import hashlib
 import json
 import os
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -77,16 +79,74 @@ def content_hash(frame: pl.DataFrame) -> str:
     return content.hexdigest()
 
 
+_UNWRITABLE = {
+    errno.ENOSPC: "the disk is full; make room",
+    errno.EDQUOT: "the quota is used up; make room",
+    errno.EROFS: "the file system is read-only; make it writable or name another RAR_LAKE",
+    errno.EACCES: "access is denied; give this user the right to it or name another RAR_LAKE",
+}
+
+
+def unwritable(error: BaseException, path: Path) -> RarError | None:
+    """What to tell of an error that comes of the disk, and not of us; None for any other. Libraries hand the system's words on, not its number."""
+    one: BaseException | None = error
+    while one is not None:
+        for number, said in _UNWRITABLE.items():
+            if (
+                getattr(one, "errno", None) == number
+                or (number != errno.EACCES and os.strerror(number) in str(one))
+                or (
+                    number == errno.ENOSPC and isinstance(one, OSError) and " requested and " in str(one)  # numpy's words
+                )
+            ):
+                named = getattr(one, "filename", None)  # not where a library wrote to a temporary folder first
+                place = named if isinstance(named, str) and Path(named).is_relative_to(path) else path
+                return RarError(f"{place}: {said}, then run again: what was made is kept")
+        one = one.__cause__ or one.__context__
+    return None
+
+
+@contextmanager
+def writing(path: Path) -> Iterator[None]:
+    """Raises RarError that names `path` where the disk does not take what the block writes."""
+    try:
+        yield
+    except RarError:
+        raise
+    except Exception as error:
+        if told := unwritable(error, path):
+            raise told from None
+        raise
+
+
+@contextmanager
+def alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
+    """For one process of this machine at a time: another one calls `waiting` and waits. The kernel lets go of a process that dies."""
+    place.parent.mkdir(parents=True, exist_ok=True)
+    with place.open("ab") as held:
+        try:
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            waiting()
+            fcntl.flock(held, fcntl.LOCK_EX)
+        yield
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
-    """A temporary path beside `path`; on success it takes its place at once, on failure nothing is left."""
-    path.parent.mkdir(parents=True, exist_ok=True)
+    """A temporary path beside `path`; on success it takes its place at once, on failure nothing is left.
+
+    Raises RarError where the disk is full or cannot be written.
+    """
     temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        yield temporary
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
+    with writing(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        try:
+            yield temporary
+            temporary.replace(path)
+        finally:
+            if temporary.exists():
+                temporary.unlink()
 
 
 def write_json(path: Path, value: Mapping[str, object]) -> None:

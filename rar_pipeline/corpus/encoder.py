@@ -77,17 +77,21 @@ def embed(
 
 
 def _lookup(folder: Path, wanted: dict[str, str]) -> dict[str, np.ndarray]:
-    """Stored embeddings of the wanted hashes; parts that cannot be read are left out and so made again."""
+    """Stored embeddings of the wanted hashes; parts that cannot be read, or hold what is no unit vector, are left out and so made again."""
     found: dict[str, np.ndarray] = {}
     keys = pl.Series("text_hash", list(wanted), dtype=pl.String)
     for path in sorted(folder.glob("part-*.parquet")):
         try:
             part = pl.read_parquet(path).filter(pl.col("text_hash").is_in(keys.implode()))
-        except pl.exceptions.ComputeError:
+        except pl.exceptions.PolarsError:
             path.unlink()
             continue
         if len(part):
-            found.update(zip(part["text_hash"], part["embedding"].to_numpy(), strict=True))
+            vectors = part["embedding"].to_numpy()
+            if not np.allclose(np.linalg.norm(vectors.astype(np.float32), axis=1), 1.0, atol=0.01):
+                path.unlink()
+                continue
+            found.update(zip(part["text_hash"], vectors, strict=True))
     return found
 
 

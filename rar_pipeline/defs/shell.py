@@ -6,6 +6,7 @@ import json
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from functools import cache, wraps
+from pathlib import Path
 from typing import Any, NamedTuple, ParamSpec, TypeVar
 
 import dagster as dg
@@ -13,7 +14,7 @@ import polars as pl
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.expectations import SUITES
-from rar_pipeline.files import digest, sha256_of, write_json
+from rar_pipeline.files import alone, digest, sha256_of, write_json, writing
 from rar_pipeline.metadata import table_metadata
 from rar_pipeline.quality import Outcome, Verdict, check_result, check_spec, validate
 from rar_pipeline.resources import Lake
@@ -31,12 +32,22 @@ Metadata = Mapping[str, dg.MetadataValue]
 
 
 def told(body: Callable[P, T]) -> Callable[P, T]:
-    """Run an asset's body; a RarError ends the step as a failure with that one line, without retries."""
+    """Run an asset's body, one run at a time for an asset and data set: a second one waits, and then finds made what the first has made.
+
+    A RarError, and a disk that is full or cannot be written, end the step as a failure with one line, without retries.
+    """
 
     @wraps(body)
     def run(*args: P.args, **kwargs: P.kwargs) -> T:
+        lake, context = kwargs.get("lake"), args[0] if args else None
         try:
-            return body(*args, **kwargs)
+            with writing(Path(lake.root if isinstance(lake, Lake) else "RAR_LAKE")):
+                if not isinstance(lake, Lake) or not isinstance(context, dg.AssetExecutionContext):
+                    return body(*args, **kwargs)
+                words = [*context.asset_key.path, *([context.partition_key] if context.has_partition_key else [])]
+                name = "__".join(words)
+                with alone(lake.path / ".locks" / name, lambda: context.log.info(f"{name}: another run makes it; waiting")):
+                    return body(*args, **kwargs)
         except RarError as error:
             raise dg.Failure(str(error), allow_retries=False) from None
 

@@ -19,7 +19,7 @@ import polars as pl
 from rar_pipeline.errors import RarError
 from rar_pipeline.evaluation.bootstrap import paired_difference
 from rar_pipeline.evaluation.systems import INCUMBENT, after_llm
-from rar_pipeline.files import sha256_of, write_json
+from rar_pipeline.files import sha256_of, write_json, writing
 from rar_pipeline.retriever.version import WEIGHTS, Version, read_record
 
 METRIC = "N@10"
@@ -114,8 +114,10 @@ def _read(path: Path, absent: Any) -> Any:  # noqa: ANN401 - JSON
         return json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         return absent
-    except json.JSONDecodeError as error:
-        raise RarError(f"{path}, line {error.lineno}: damaged ({error.msg}); materialise the asset champion again") from None
+    except ValueError as error:
+        raise RarError(
+            f"{path}: damaged ({error}); move the file away and materialise the asset champion: the gate then decides anew"
+        ) from None
 
 
 def champion_folder(lake: Path, champion: Mapping[str, Any]) -> Path:
@@ -238,13 +240,16 @@ def _crown(
     place = folder / "versions" / key
     if not place.is_dir():
         part = place.with_name(f".{key}.{os.getpid()}.part")
-        shutil.rmtree(part, ignore_errors=True)
-        shutil.copytree(source, part)
-        part.rename(place)
+        try:
+            with writing(place):
+                shutil.copytree(source, part)
+                part.rename(place)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     dataset = folder.name.removeprefix("dataset=")
     record = {"dataset": dataset, "id": key, **choice, "weights_sha256": version.weights_sha256}
     record |= {"folder": place.relative_to(lake).as_posix()}
-    changed = present is None or (present.get("id"), present["llm"]) != (key, choice["llm"])
+    changed = present is None or not history or (present.get("id"), present["llm"]) != (key, choice["llm"])
     since = when if changed or present is None else present.get("since", when)
     write_json(folder / "champion.json", record | {"since": since})
     if changed:

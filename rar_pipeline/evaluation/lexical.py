@@ -17,7 +17,7 @@ import polars as pl
 
 from rar_pipeline.corpus.cards import item_texts
 from rar_pipeline.evaluation.baselines import Floats, rank
-from rar_pipeline.files import digest
+from rar_pipeline.files import digest, writing
 from rar_pipeline.retriever.examples import query_text
 
 if TYPE_CHECKING:
@@ -59,13 +59,21 @@ def kept_index(texts: list[str], folder: Path) -> BM25:
     import bm25s
 
     place = folder / digest(importlib.metadata.version("bm25s"), texts)
-    if not place.is_dir():
-        index = bm25s.BM25()
-        index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
-        part = folder / f".{place.name}.{os.getpid()}.part"
-        index.save(part, show_progress=False)
-        for old in folder.iterdir():
-            if old != part:
-                shutil.rmtree(old, ignore_errors=True)
-        part.rename(place)
+    if place.is_dir():
+        try:
+            return bm25s.BM25.load(place, show_progress=False)
+        except (OSError, ValueError, KeyError, TypeError, EOFError):  # damaged: made again
+            pass
+    index = bm25s.BM25()
+    index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
+    part = folder / f".{place.name}.{os.getpid()}.part"
+    try:
+        with writing(place):
+            index.save(part, show_progress=False)
+            for old in folder.iterdir():
+                if old != part:
+                    shutil.rmtree(old, ignore_errors=True)
+            part.rename(place)
+    finally:
+        shutil.rmtree(part, ignore_errors=True)
     return bm25s.BM25.load(place, show_progress=False)

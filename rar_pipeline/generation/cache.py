@@ -107,7 +107,13 @@ class AnswerCache:
             self._prepare()
         except (sqlite3.Error, OSError) as error:
             self.close()
-            raise RarError(f"answer cache {path}: {error}; move the file away or name another") from None
+            raise self._broken(error) from None
+
+    def _broken(self, error: Exception) -> RarError:
+        """What to tell of a file that cannot be opened or read: SQLite calls a full disk an I/O error."""
+        damaged = isinstance(error, sqlite3.DatabaseError) and not isinstance(error, sqlite3.OperationalError)
+        advice = "move the file away or name another" if damaged else "make room (is the disk full or read-only?) or name another"
+        return RarError(f"answer cache {self.path}: {error}; {advice}")
 
     def _prepare(self) -> None:
         """Make the tables where they are not there yet; a file from before calls were on record keeps its answers."""
@@ -139,13 +145,9 @@ class AnswerCache:
 
     def get_all(self, keys: Iterable[str]) -> dict[str, dict[str, Any]]:
         """The answers that there are, by key. A row that is no JSON counts as absent, so that it is asked for again."""
-        if self._connection is None:
-            return {}
         found = {}
         wanted = json.dumps(list(keys))
-        for key, text in self._connection.execute(
-            "select key, answer from answers where key in (select value from json_each(?))", (wanted,)
-        ):
+        for key, text in self._read("select key, answer from answers where key in (select value from json_each(?))", wanted):
             try:
                 answer = json.loads(text)
             except ValueError:
@@ -197,10 +199,18 @@ class AnswerCache:
 
     def spent(self, endpoint: str, model: str) -> Amount:
         """What all calls on record to a model of an endpoint came to."""
-        if self._connection is None:
-            return Amount()
         sums = "select coalesce(sum(attempts), 0), coalesce(sum(tokens), 0), coalesce(sum(cost), 0.0) from requests"
-        return Amount(*self._connection.execute(f"{sums} where endpoint = ? and model = ?", (endpoint, model)).fetchone())
+        found = self._read(f"{sums} where endpoint = ? and model = ?", endpoint, model)
+        return Amount(*found[0]) if found else Amount()
+
+    def _read(self, statement: str, *values: str) -> list[tuple[Any, ...]]:
+        """Rows of a query; none where nothing is kept. Raises RarError where the file is damaged."""
+        if self._connection is None:
+            return []
+        try:
+            return self._connection.execute(statement, values).fetchall()
+        except sqlite3.Error as error:
+            raise self._broken(error) from None
 
     def _keep(self, answers: Mapping[str, Mapping[str, Any]], model: str, kind: str, request: int | None) -> None:
         assert self._connection is not None

@@ -21,7 +21,7 @@ from rar_pipeline.retriever.examples import Encode, build_queries
 from rar_pipeline.retriever.ranking_quality import ranking_quality
 from rar_pipeline.retriever.rounds import pick_device, validate
 from rar_pipeline.retriever.search import build_index, search
-from rar_pipeline.retriever.version import RECORD, Version, load, read_record, save
+from rar_pipeline.retriever.version import Version, load, read_record, save, unchanged
 from rar_pipeline.settings import Settings
 
 if TYPE_CHECKING:
@@ -158,9 +158,9 @@ def preference_round(
     read = settings.model_dump(include={"encoder", "context_turns", "max_history"})  # what a query is made of
     made_from = {**asdict(config), **read, "pool": settings.pool, "candidates": settings.candidates, **inputs}
     fingerprint = digest(CODE, number, made_from)
-    if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
+    if version := unchanged(folder, fingerprint):
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
-        return read_record(folder), False
+        return version, False
 
     retriever, _ = load(parent, config.device)
     chosen = cases.filter(pl.col("case_id").is_in(taught["case_id"].unique().implode())).sort("case_id")

@@ -20,7 +20,7 @@ from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.cooccurrence import ease, strongest
 from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, refusals, training_sets
 from rar_pipeline.retriever.ratings import rating_cases
-from rar_pipeline.retriever.version import RECORD, Version, load, read_record, save
+from rar_pipeline.retriever.version import Version, load, read_record, save, unchanged
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import ALL
 
@@ -139,13 +139,14 @@ def pretrain(
     rated = None if ratings is None or not settings.rating_epochs else rating_cases(ratings)
     made_from = [content_hash(frame) for frame in (taught, judged, mentions, *([] if rated is None else [rated]))]
     fingerprint = digest(CODE, PRETRAINED, training, shape, *made_from)
-    if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
+    if version := unchanged(folder, fingerprint):
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
-        return read_record(folder), False
+        return version, False
 
     import torch
 
     from rar_pipeline.retriever.network import NetworkConfig, Retriever
+    from rar_pipeline.retriever.training import last_checkpoint
 
     sets = training_sets(mentions)
     known = known_movies(sets, catalogue)
@@ -162,7 +163,7 @@ def pretrain(
         columns, values = strongest(ease(members, len(known)), network.neighbours)
         retriever.cooccurrence_columns, retriever.cooccurrence_values = torch.from_numpy(columns), torch.from_numpy(values)
     places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
-    if rated is not None and not (places[0] / "last.ckpt").exists():  # else a killed training goes on behind it
+    if rated is not None and last_checkpoint(places[0]) is None:  # else a killed training goes on behind it
         first = places[0] / "ratings", places[1] / "ratings"
         log(f"learning from {len(rated):,} ratings first")
         brief = replace(config, epochs=settings.rating_epochs, patience=settings.rating_epochs)
@@ -206,9 +207,9 @@ def supervised_round(
     before = read_record(pretrained)
     training = settings.model_dump(include=TRAINING_SETTINGS)
     fingerprint = digest(CODE, dataset, training, before.weights_sha256, content_hash(taught), content_hash(judged))
-    if (folder / RECORD).exists() and read_record(folder).fingerprint == fingerprint:
+    if version := unchanged(folder, fingerprint):
         log(f"unchanged since it was trained (fingerprint {fingerprint}): kept")
-        return read_record(folder), False
+        return version, False
 
     retriever, _ = load(pretrained)
     if not positives(taught, catalogue):

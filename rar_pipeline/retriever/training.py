@@ -9,6 +9,7 @@ from __future__ import annotations
 import csv
 import logging
 import math
+import pickle  # for the name of an error: nothing is unpickled
 import shutil
 import time
 import warnings
@@ -26,6 +27,7 @@ from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: TID2
 from torch.nn import functional as F  # noqa: TID253
 
 from rar_pipeline.errors import RarError
+from rar_pipeline.files import writing
 from rar_pipeline.retriever.data import Examples, SupervisedData, Taught
 from rar_pipeline.retriever.distributed import gathered, own_rank, strategy
 from rar_pipeline.retriever.network import Retriever
@@ -245,10 +247,9 @@ def train(
     quieten()
     config = module.config
     lightning.seed_everything(config.seed, workers=True, verbose=False)
-    last = attempt / "last.ckpt"
-    resumed = last if last.exists() else None
+    resumed = last_checkpoint(attempt)
     if resumed:
-        log(f"resuming from {last}")
+        log(f"resuming from {resumed}")
     best = ModelCheckpoint(
         attempt, filename="best", monitor="recall_20", mode="max", save_last=True, enable_version_counter=False
     )
@@ -273,7 +274,8 @@ def train(
         log_every_n_steps=max(1, min(50, len(data.train_batches()) // config.devices)),  # at least once an epoch
     )
     try:
-        trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
+        with writing(attempt):
+            trainer.fit(module, datamodule=data, ckpt_path=resumed, weights_only=True)
     except SystemExit:  # what Lightning makes of an interrupt
         raise (KeyboardInterrupt if trainer.interrupted else SystemExit(1)) from None
     if not trainer.is_global_zero:
@@ -284,6 +286,16 @@ def train(
     log(f"kept epoch {kept['epoch'] + 1:.0f} of {len(module.curve)}; its curves: tensorboard --logdir {logs}")
     shutil.rmtree(attempt, ignore_errors=True)
     return module.retriever.cpu().eval()
+
+
+def last_checkpoint(attempt: Path) -> Path | None:
+    """The checkpoint that a killed fit left; None where there is none, or one that cannot be read: then the fit begins anew."""
+    last = attempt / "last.ckpt"
+    try:
+        torch.load(last, map_location="cpu", weights_only=True)
+    except (OSError, RuntimeError, EOFError, ValueError, KeyError, pickle.UnpicklingError):
+        return None
+    return last
 
 
 def loggers(logs: Path, config: TrainingConfig, resumed: Path | None) -> list[CSVLogger | TensorBoardLogger]:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.files import sha256_of, write_json
+from rar_pipeline.files import sha256_of, write_json, writing
 
 if TYPE_CHECKING:
     from rar_pipeline.retriever.network import Retriever
@@ -45,14 +45,18 @@ def save(folder: Path, retriever: Retriever, version: Version) -> Version:
 
     part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
     shutil.rmtree(part, ignore_errors=True)
-    part.mkdir(parents=True)
-    save_file({name: value.detach().cpu().contiguous() for name, value in retriever.state_dict().items()}, part / WEIGHTS)
-    version = Version(**{**vars(version), "weights_sha256": sha256_of(part / WEIGHTS)})
-    write_json(part / RECORD, vars(version))
-    old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
-    if folder.exists():
-        folder.rename(old)
-    part.rename(folder)
+    with writing(folder):
+        try:
+            part.mkdir(parents=True)
+            save_file({name: value.detach().cpu().contiguous() for name, value in retriever.state_dict().items()}, part / WEIGHTS)
+            version = Version(**{**vars(version), "weights_sha256": sha256_of(part / WEIGHTS)})
+            write_json(part / RECORD, vars(version))
+            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            if folder.exists():
+                folder.rename(old)
+            part.rename(folder)
+        finally:
+            shutil.rmtree(part, ignore_errors=True)
     shutil.rmtree(old, ignore_errors=True)
     return version
 
@@ -64,8 +68,18 @@ def read_record(folder: Path) -> Version:
         return Version(**json.loads(path.read_text(encoding="utf-8")))
     except FileNotFoundError:
         raise RarError(f"{path}: no retriever there yet; materialise the asset first") from None
-    except (json.JSONDecodeError, TypeError) as error:
+    except (ValueError, TypeError) as error:
         raise RarError(f"{path}: damaged ({error}); materialise the asset again") from None
+
+
+def unchanged(folder: Path, fingerprint: str) -> Version | None:
+    """The version in a folder, where it is whole and of this fingerprint: what is damaged counts as not there, so that it is made again."""
+    try:
+        version = read_record(folder)
+        whole = version.fingerprint == fingerprint and sha256_of(folder / WEIGHTS) == version.weights_sha256
+    except (RarError, OSError):
+        return None
+    return version if whole else None
 
 
 def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
@@ -78,6 +92,8 @@ def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
     version = read_record(folder)
     retriever = Retriever(NetworkConfig(**version.network))
     try:
+        if sha256_of(folder / WEIGHTS) != version.weights_sha256:
+            raise RuntimeError("its content is not what was saved")
         retriever.load_state_dict(load_file(folder / WEIGHTS))
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
         raise RarError(
