@@ -1,7 +1,7 @@
 # make run               everything on the bundled sample world            make run SOURCES=../mirror PRESET=full    on real data
 # make test              set-up, lint, types, tests                        make test-all                             the slow tests too
 # make dev               the Dagster UI and daemon on port 3000            make evaluate DATASET=redial TEST=folder   on held-out test files
-.PHONY: setup run dev check test test-all evaluate rollback chat bench prune clean lock
+.PHONY: setup run dev check test test-all chaos evaluate rollback chat bench prune clean lock
 export DAGSTER_HOME := $(CURDIR)
 # threads that wait sleep: where they spin, two processes on a few cores slow each other several times
 export OMP_WAIT_POLICY := PASSIVE
@@ -33,6 +33,9 @@ test: check
 
 test-all: check
 	$(BIN)/pytest
+
+chaos: setup ## what is killed, full, read-only or damaged, on a small world (docs/faults.md); as root, for the disks
+	$(BIN)/pytest tests/chaos
 
 evaluate: setup ## the champion on test files that were never in the lake: DATASET=redial TEST=folder [PROTOCOL=cikm23] [ANSWERS=file] [LLM=1]
 	@$(BIN)/python -m rar_pipeline.evaluate --dataset "$(DATASET)" --test "$(TEST)" $(if $(PROTOCOL),--protocol "$(PROTOCOL)") $(if $(ANSWERS),--answers "$(ANSWERS)") $(if $(LLM),--llm)
