@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import signal
 import subprocess
 from pathlib import Path
@@ -24,15 +25,12 @@ def launch(instance: Instance, *path: str) -> str:
     return str(launched["run"]["runId"])
 
 
-def worker(run_id: str) -> int | None:
-    """Process of a run."""
-    for folder in Path("/proc").glob("[0-9]*"):
-        try:
-            if run_id.encode() in (folder / "cmdline").read_bytes():
-                return int(folder.name)
-        except OSError:  # ended meanwhile
-            continue
-    return None
+def worker(instance: Instance, run_id: str) -> int | None:
+    """Process of a run, as its events tell it: its command line does not."""
+    query = """query ($run: ID!) { logsForRun(runId: $run) { ... on EventConnection { events { ... on MessageEvent { message } } } } }"""
+    events = instance.ask(query, run=run_id)["events"]
+    found = [re.search(r"pid: (\d+)", event.get("message") or "") for event in events]
+    return next((int(one[1]) for one in found if one), None)
 
 
 def test_a_killed_worker_is_marked_failed_a_killed_daemon_takes_up_its_queue(whole: Settings, tmp_path: Path) -> None:
@@ -42,7 +40,7 @@ def test_a_killed_worker_is_marked_failed_a_killed_daemon_takes_up_its_queue(who
     with running(tmp_path, DEFINITIONS, Path(settings.sources), **changed) as instance:
         run_id = launch(instance, "round_0", "retriever")
         wait_for("checkpoint", lambda: list(attempts.rglob("last.ckpt")), SECONDS, instance)
-        pid = worker(run_id)
+        pid = worker(instance, run_id)
         assert pid is not None
         os.kill(pid, signal.SIGKILL)
         assert wait_for("verdict", lambda: finished(instance, run_id), SECONDS, instance) == "FAILURE"
