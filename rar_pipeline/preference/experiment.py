@@ -12,7 +12,7 @@ import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, get_args
+from typing import TYPE_CHECKING, Any, Literal, cast, get_args
 
 import numpy as np
 import polars as pl
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
 OBJECTIVES: tuple[Objective, ...] = get_args(Objective)  # the last is the control
 CONTROL = "sft"
-START = "round_0"
+START: Literal["round_0"] = "round_0"
 PUBLISHED = {"LlamaRec": 0.077}  # how much published rankers lifted N@10 over the order of their own retriever
 PLACE, POPULARITY = 2.0, 1.0  # the biases of every judge here: it copies the order it is given, and favours the popular
 AFTER = f"N@10 after {NAME}"
@@ -126,7 +126,7 @@ def lift(bench: Bench, dial: float, draws: int = 5) -> float:
     found = split.found[:, :k]
 
     def quality(lists: np.ndarray) -> float:
-        return ndcg_of(places(lists, split, bench.catalogue, bench.counts), "rank")["value"].mean()  # type: ignore[return-value]
+        return _mean(ndcg_of(places(lists, split, bench.catalogue, bench.counts), "rank")["value"])
 
     judged = [quality(ranked(bench, split, found, judge_of(dial, seed))) for seed in range(draws)]
     own = quality(found)
@@ -233,7 +233,7 @@ def run_cell(
     def watch(lists: np.ndarray) -> dict[str, float]:
         judged = ranked(bench, validation, lists[:, :k], judge)
         placed = places(judged, validation, bench.catalogue, bench.counts)
-        value = float(ndcg_of(placed, "rank")["value"].mean() or 0.0)  # type: ignore[arg-type]
+        value = _mean(ndcg_of(placed, "rank")["value"])
         return {**ranking_quality(lists, validation.cases, bench.catalogue), "ndcg_10_after": value}
 
     config = replace(round_config(settings, 1), watched="ndcg_10_after")
@@ -267,7 +267,8 @@ def run(bench: Bench, kept: Path, log: Callable[[str], None]) -> pl.DataFrame:
         f"{NAME}: dial -> lift of validation N@10 over {START}'s order: "
         + ", ".join(f"{d:g} -> {100 * lifts[d]:+.1f} %" for d in dials)
     )
-    keys = [(dial, seed, objective) for seed in seeds for dial in dials for objective in (START, *OBJECTIVES)]
+    names: tuple[Objective | Literal["round_0"], ...] = (START, *OBJECTIVES)
+    keys = [(dial, seed, objective) for seed in seeds for dial in dials for objective in names]
     folder = kept / fingerprint(bench)
     frames: list[pl.DataFrame] = []
     feedback: dict[tuple[float, int], tuple[pl.DataFrame, int]] = {}
@@ -282,7 +283,7 @@ def run(bench: Bench, kept: Path, log: Callable[[str], None]) -> pl.DataFrame:
                 cell = tested(bench, bench.retriever, judge_of(dial, seed)).with_columns(updates=pl.lit(0, pl.Int64))
                 calls = 0
             else:
-                cell = run_cell(bench, table, dial, objective, seed, lambda line: None)  # type: ignore[arg-type]
+                cell = run_cell(bench, table, dial, objective, seed, lambda line: None)
             with replacing(path) as temporary:
                 cell.with_columns(
                     dial=pl.lit(dial),
@@ -329,13 +330,13 @@ def summarise(dataset: str, cells: pl.DataFrame, difference: Difference) -> pl.D
         for bucket in ("all", *sorted(part["bucket"].unique().to_list())):
             inside = part if bucket == "all" else part.filter(pl.col("bucket") == bucket)
             for metric in METRICS:
-                values = {
+                values: dict[str, pl.DataFrame] = {
                     name: _values(inside.filter(pl.col("objective") == name), metric, bucket) for name in (START, *OBJECTIVES)
                 }
                 for name, frame in values.items():
                     own = part.filter(pl.col("objective") == name)
                     row = {**base, "objective": name, "bucket": bucket, "metric": metric, "cases": frame["case_id"].n_unique()}
-                    row |= {"calls": int(own.group_by("seed").agg(pl.col("calls").first())["calls"].mean() or 0)}  # type: ignore[arg-type]
+                    row |= {"calls": int(_mean(own.group_by("seed").agg(pl.col("calls").first())["calls"]))}
                     row |= {"updates": own.group_by("seed").agg(pl.col("updates").first())["updates"].mean()}
                     over_seeds = _over_seeds(frame)
                     row |= {"seed": "all", "value": over_seeds["value"].mean()}
@@ -378,6 +379,11 @@ def _values(part: pl.DataFrame, metric: str, bucket: str) -> pl.DataFrame:
             value=value.sum() / pl.col("targets").first()
         )
     return part.select(pl.concat_str("case_id", pl.lit("#"), "target").alias("case_id"), "dialogue_id", "seed", value=value)
+
+
+def _mean(values: pl.Series) -> float:
+    """The mean of numbers; 0 where there are none."""
+    return float(cast("Any", values.mean()) or 0.0)
 
 
 def _over_seeds(frame: pl.DataFrame) -> pl.DataFrame:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import polars as pl
@@ -56,8 +57,8 @@ def collect_feedback(
     reward and is skipped. Where only one set of a context holds one, it wins in any case: with `skip_known` without a question (PRIME); objectives
     that learn from rewards or from places, not from who won, need the answer nevertheless. All other sets are asked.
     """
-    rows: list[dict[str, object]] = []
-    asked: list[tuple[int, dict[str, object]]] = []
+    rows: list[dict[str, Any]] = []
+    asked: list[tuple[int, dict[str, Any]]] = []
     wanted = [
         [target for target in targets if target not in set(disliked)]
         for targets, disliked in cases.select("targets", "disliked").iter_rows()
@@ -70,7 +71,7 @@ def collect_feedback(
         )
         holds = [bool(np.isin(members, targets).any()) for members in drawn.rows]
         for set_id, members in enumerate(drawn.rows):
-            row: dict[str, object] = {
+            row: dict[str, Any] = {
                 "case_id": case_id,
                 "set_id": set_id,
                 "candidates": [catalogue.movie_ids[member] for member in members],
@@ -83,20 +84,20 @@ def collect_feedback(
             else:
                 row |= {"status": "skipped", "reward": float(holds[set_id])}
             rows.append(row)
-    known = cards(sorted({movie for _, row in asked for movie in row["candidates"]}))  # type: ignore[attr-defined]
+    known = cards(sorted({movie for _, row in asked for movie in row["candidates"]}))
     contexts, histories = cases["context"].to_list(), cases["history"].to_list()
     questions = [
         Question(
             f"{row['case_id']}#{row['set_id']}",
             contexts[number],
-            tuple(known[movie] for movie in row["candidates"]),  # type: ignore[attr-defined]
+            tuple(known[movie] for movie in row["candidates"]),
             tuple(histories[number]),
         )
         for number, row in asked
     ]
     answers = {answer.question_id: answer for answer in ask(questions)}
     for _, row in asked:
-        row |= _answered(answers.get(f"{row['case_id']}#{row['set_id']}"), row["targets"])  # type: ignore[arg-type]
+        row |= _answered(answers.get(f"{row['case_id']}#{row['set_id']}"), row["targets"])
     return FEEDBACK.frame(rows)
 
 
