@@ -3,6 +3,9 @@
 import socket
 from pathlib import Path
 
+import dagster as dg
+
+from rar_pipeline.definitions import build_defs
 from rar_pipeline.sample.write import Sizes, write_sample_world
 from rar_pipeline.settings import Settings
 
@@ -53,3 +56,15 @@ def free_port() -> int:
     with socket.socket() as listening:
         listening.bind(("127.0.0.1", 0))
         return int(listening.getsockname()[1])
+
+
+def materialise(settings: Settings, *keys: str) -> dg.ExecuteInProcessResult:
+    """Some assets of the data set, in this process."""
+    with dg.DagsterInstance.ephemeral() as instance:
+        job = build_defs(settings=settings).resolve_implicit_global_asset_job_def()
+        return job.execute_in_process(
+            instance=instance,
+            partition_key="redial",
+            raise_on_error=False,
+            asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
+        )

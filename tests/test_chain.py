@@ -46,7 +46,7 @@ from rar_pipeline.tables import (
 )
 
 from .judge_endpoint import Judge, served
-from .small_world import free_port, small_encoder, small_settings, small_world
+from .small_world import free_port, materialise, small_encoder, small_settings, small_world
 
 DATASET = "redial"
 KEPT: tuple[tuple[Table, str | None, str | None, str], ...] = (
@@ -313,17 +313,6 @@ def test_the_retriever_is_held_against_what_needs_no_network(
 def mirror_to_break(world: Path, tmp_path: Path) -> Path:
     """A copy of the world by links: replace a file, never write into it."""
     return Path(shutil.copytree(world, tmp_path / "mirror", copy_function=os.link))
-
-
-def materialise(settings: Settings, *keys: str) -> dg.ExecuteInProcessResult:
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = build_defs(settings=settings).resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            instance=instance,
-            partition_key=DATASET,
-            raise_on_error=False,
-            asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
-        )
 
 
 def failure(result: dg.ExecuteInProcessResult) -> tuple[str, str]:

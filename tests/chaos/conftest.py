@@ -10,8 +10,8 @@ import pytest
 from rar_pipeline.definitions import build_defs
 from rar_pipeline.settings import Settings
 
-from ..small_world import small_encoder, small_settings, small_world
-from .scratch import LlmServer, copy_of, materialise
+from ..small_world import materialise, small_encoder, small_settings, small_world
+from .scratch import LlmServer, copy_of
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

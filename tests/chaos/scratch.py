@@ -21,7 +21,6 @@ import httpx
 import polars as pl
 import pytest
 
-from rar_pipeline.definitions import build_defs
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
 
@@ -76,18 +75,6 @@ def eventually(what: str, seen: Callable[[], Any], seconds: float = WAIT_SECONDS
             return found
         time.sleep(0.05)
     raise AssertionError(f"no {what} in {seconds:.0f} s")
-
-
-def materialise(settings: Settings, *keys: str) -> dg.ExecuteInProcessResult:
-    """Some assets of the data set, in this process."""
-    with dg.DagsterInstance.ephemeral() as instance:
-        job = build_defs(settings=settings).resolve_implicit_global_asset_job_def()
-        return job.execute_in_process(
-            instance=instance,
-            partition_key=DATASET,
-            raise_on_error=False,
-            asset_selection=[dg.AssetKey(key.split("/")) for key in keys],
-        )
 
 
 def failure(result: dg.ExecuteInProcessResult) -> str:

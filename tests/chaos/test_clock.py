@@ -12,7 +12,8 @@ import pytest
 from rar_pipeline.files import sha256_of
 from rar_pipeline.settings import Settings
 
-from .scratch import DATASET, LlmServer, materialise
+from ..small_world import materialise
+from .scratch import DATASET, LlmServer
 
 MADE = ("movies", "title_index", "item_embeddings", "dialogues", "mentions", "cases")
 

@@ -9,7 +9,8 @@ import pytest
 from rar_pipeline.files import sha256_of
 from rar_pipeline.settings import Settings
 
-from .scratch import DATASET, failure, kept_answers, materialise, unread
+from ..small_world import materialise
+from .scratch import DATASET, failure, kept_answers, unread
 
 
 def cut(content: bytes) -> bytes:

@@ -10,7 +10,8 @@ import pytest
 
 from rar_pipeline.settings import Settings
 
-from .scratch import DATASET, LlmServer, copy_of, failure, fill, kept_answers, materialise, remount, small_disk, unread
+from ..small_world import materialise
+from .scratch import DATASET, LlmServer, copy_of, failure, fill, kept_answers, remount, small_disk, unread
 
 PART = f"dataset={DATASET}"
 

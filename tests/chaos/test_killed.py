@@ -14,6 +14,7 @@ from rar_pipeline.settings import Settings
 from rar_pipeline.tables import FEEDBACK
 
 from ..generation.endpoint import match, question
+from ..small_world import materialise
 from .scratch import (
     DATASET,
     LlmServer,
@@ -25,7 +26,6 @@ from .scratch import (
     kept_answers,
     kill,
     lake_of,
-    materialise,
     statuses,
     unread,
     until,
