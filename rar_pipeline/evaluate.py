@@ -108,6 +108,7 @@ def evaluate(
     from rar_pipeline.evaluation import heldout_report as page
     from rar_pipeline.evaluation import published
     from rar_pipeline.evaluation.heldout import answer_metrics, board, results, scored, target_by_target
+    from rar_pipeline.evaluation.systems import in_words
 
     layout, files = heldout.test_files(test, dataset, protocol)
     protocol = protocol or ("cikm23" if layout == "cikm23" else "fresh_turns")
@@ -121,21 +122,22 @@ def evaluate(
     trial, warnings = read_trial(lake, layout, files, dataset, protocol)
     log(f"{test}: {len(trial.asked):,} turns to answer, protocol {protocol}; {version.name} of {settings.root}")
     named, counts = read_lists(answers, trial, log) if answers else (None, {})
-    lists = recommend(settings, lake, trial, version, folder, out, llm, log)
+    weight = choice["llm_weight"]
+    lists = recommend(settings, lake, trial, version, folder, out, weight if llm else None, log)
     each = trial.test is not None and protocol == "cikm23"
     metrics = scored(target_by_target(lists, trial.cases) if each else lists, trial.cases, protocol)
     if named is not None and trial.named is not None:
         metrics = pl.concat([metrics, answer_metrics(named, trial.named, dataset, protocol)])
-    if choice["llm"] and not llm:
+    if weight and not llm:
         warnings.append(
-            f"The lake serves {version.name} re-ranked by the LLM; this is the retriever's own order. Give --llm for both."
+            f"The lake serves {version.name} {in_words(weight)}; this is the retriever's own order. Give --llm for both."
         )
     log("means, and 10,000 bootstrap samples of conversations")
     rows = results(board(metrics, settings.seed))
     movies, unlinked = lake.read(MOVIES).height, int(trial.cases["unlinked_targets"].sum())
     report: dict[str, Any] = {
         "run": {"world": settings.world, "dataset": dataset, "split": "test", "protocol": protocol, "files": layout}
-        | {"champion": version.name, "why": choice["why"], "llm": llm, "seed": settings.seed},
+        | {"champion": version.name, "why": choice["why"], "llm": llm, "llm_weight": weight, "seed": settings.seed},
         "results": rows,
         "systems": described(version, {row["system"] for row in rows}),
         "warnings": warnings,
@@ -217,9 +219,12 @@ def read_lists(path: Path, trial: Trial, log: Log) -> tuple[NamedLists, dict[str
 
 
 def recommend(
-    settings: Settings, lake: Lake, trial: Trial, version: Version, folder: Path, out: Path, llm: bool, log: Log
+    settings: Settings, lake: Lake, trial: Trial, version: Version, folder: Path, out: Path, llm_weight: float | None, log: Log
 ) -> pl.DataFrame:
-    """Lists of every system for the cases that are asked, a frame of RECOMMENDATIONS; `folder` holds the champion."""
+    """Lists of every system for the cases that are asked, a frame of RECOMMENDATIONS; `folder` holds the champion.
+
+    `llm_weight`: how much the LLM's order counts in what serves; None: the LLM is not asked.
+    """
     from rar_pipeline.defs.retriever import encoder, read_catalogue
     from rar_pipeline.defs.rounds import judge
     from rar_pipeline.evaluation.heldout import restricted
@@ -237,11 +242,12 @@ def recommend(
             catalogue,
             {CHAMPION: folder},
             encode,
-            ask if llm else None,
+            None if llm_weight is None else ask,
             model.generates,
             settings.model_copy(update={"order_cases": 0}),
             log,
             indexes=out / "bm25",
+            weights={CHAMPION: llm_weight} if llm_weight and llm_weight < 1 else {},
         )
     if trial.items:
         frame = pl.concat([frame, restricted(folder, catalogue, trial.items, trial.asked, encode, settings, THEIR_ITEMS)])
@@ -257,12 +263,15 @@ def _language_model(settings: Settings) -> LanguageModel:
 def described(version: Version, systems: set[str]) -> dict[str, str]:
     """What each system that took part is, in one line."""
     from rar_pipeline.evaluation.heldout import ANSWERS, CLOSE_ANSWERS
-    from rar_pipeline.evaluation.systems import LLM_ALONE, after_llm, descriptions
+    from rar_pipeline.evaluation.systems import LLM_ALONE, after_llm, descriptions, fused
 
     said = {
         CHAMPION: f"{version.name}, the retriever that the lake serves, over the whole corpus",
         THEIR_ITEMS: "The same, out of the movies of item_ids.json alone, as the authors of the files rank",
         after_llm(CHAMPION): "The champion's candidates, re-ranked by the LLM",
+        fused(
+            CHAMPION
+        ): "The same, the LLM's order fused with the champion's scores, with the weight with which the lake serves it",
         ANSWERS: "Titles of --answers, each as the nearest name of entity2id.json, as the authors score them",
         CLOSE_ANSWERS: "The same without titles that are more than two edits from every name",
     }

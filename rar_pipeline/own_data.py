@@ -109,7 +109,7 @@ def _train(lake: Lake, settings: Settings, dataset: str, log: Log) -> Version:
     cases, mentions = lake.read(CASES, dataset), lake.read(MENTIONS, dataset)
     pretrain(before, attempts, cases, mentions, catalogue, encode, settings, log, logs)
     version, _ = supervised_round(first, attempts, dataset, cases, before, catalogue, encode, settings, log, logs)
-    choice = {"dataset": dataset, "version": version.name, "llm": False, "why": "the only version", "trials": []}
+    choice = {"dataset": dataset, "version": version.name, "llm_weight": 0.0, "why": "the only version", "trials": []}
     write_json(
         lake.folder("evaluation", "champion", dataset) / "champion.json", choice | {"weights_sha256": version.weights_sha256}
     )

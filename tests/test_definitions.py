@@ -57,7 +57,7 @@ retriever      round_0/retriever <- cases pretrained/retriever
 preference     judge_check <- cases round_0/retriever title_index
 evaluation     recommendations <- cases mentions {every_retriever}
 evaluation     metrics <- cases recommendations
-evaluation     champion <- metrics {every_retriever}
+evaluation     champion <- cases metrics recommendations {every_retriever}
 evaluation     leaderboard <- champion metrics
 evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index

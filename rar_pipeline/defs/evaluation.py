@@ -141,12 +141,14 @@ def champion(settings: Settings) -> dg.AssetsDefinition:
     """The asset `champion`."""
     names = [f"round_{number}" for number in range(settings.rounds + 1)]
     gate = dg.AssetCheckSpec(
-        "gate", asset="champion", description="Every version, and the LLM, met the champion on validation cases."
+        "gate",
+        asset="champion",
+        description="Every version, and the LLM's order, alone and fused, met the champion on validation cases.",
     )
 
     @dg.asset(
         name="champion",
-        deps=[metrics, *(dg.AssetKey([name, "retriever"]) for name in names)],
+        deps=[metrics, "recommendations", cases, *(dg.AssetKey([name, "retriever"]) for name in names)],
         partitions_def=DATASET,
         group_name="evaluation",
         check_specs=[gate],
@@ -156,6 +158,7 @@ def champion(settings: Settings) -> dg.AssetsDefinition:
     def chosen(context: dg.AssetExecutionContext, config: Rollback, lake: Lake) -> dg.MaterializeResult:
         from rar_pipeline.evaluation.champion import decide, read_history, roll_back, unmet
         from rar_pipeline.evaluation.champion import told as sentence
+        from rar_pipeline.evaluation.systems import fitted_weight
 
         dataset = context.partition_key
         folder = lake.folder("evaluation", "champion", dataset)
@@ -165,14 +168,19 @@ def champion(settings: Settings) -> dg.AssetsDefinition:
             choice = roll_back(lake.path, folder, config.rollback_to, rounds, config.reason, **now)
         else:
             versions = contenders(lake, dataset, settings)
-            choice = decide(lake.path, folder, versions, lake.read(METRICS, dataset), settings.seed, **now)
+            lists, asked = lake.read(RECOMMENDATIONS, dataset), lake.read(CASES, dataset)
+
+            def fit(version: str) -> float:
+                return fitted_weight(lists, asked, version, settings.candidates)
+
+            choice = decide(lake.path, folder, versions, lake.read(METRICS, dataset), fit, settings.seed, **now)
         context.log.info(f"{dataset}: {sentence(choice)}")
         trials = table_value(choice["trials"]) if choice["trials"] else dg.MetadataValue.text("none: a person decided")
         return dg.MaterializeResult(
             metadata={
                 "champion": choice["version"],
                 "id": choice["id"],
-                "llm": choice["llm"],
+                "llm_weight": choice["llm_weight"],
                 "why": sentence(choice),
                 "trials": trials,
                 "history": table_value(read_history(folder)),

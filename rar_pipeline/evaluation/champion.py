@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 import os
 import shutil
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,7 @@ import polars as pl
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.evaluation.bootstrap import paired_difference
-from rar_pipeline.evaluation.systems import INCUMBENT, after_llm
+from rar_pipeline.evaluation.systems import INCUMBENT, after_llm, fused, in_words, ordered
 from rar_pipeline.files import sha256_of, write_json, writing
 from rar_pipeline.retriever.version import WEIGHTS, Version, read_record
 
@@ -28,17 +28,23 @@ _SHORT = 12  # characters of a hash that tell versions apart
 ASKED_WITH = ("encoder", "context_turns", "max_history")  # what a query is made of
 
 Record = dict[str, Any]
+Fit = Callable[[str], float]  # version -> weight of the LLM in its fused list, fitted on validation cases
 
 
 def choose_champion(
-    metrics: pl.DataFrame, versions: Sequence[str], present: str | None, seed: int, barred: Mapping[str, str] | None = None
+    metrics: pl.DataFrame,
+    versions: Sequence[str],
+    present: str | None,
+    seed: int,
+    fit: Fit,
+    barred: Mapping[str, str] | None = None,
 ) -> Record:
-    """The version that serves, and why.
+    """The version that serves, how much the LLM's order counts in what it lists (`llm_weight`), and why.
 
     metrics: METRICS of one data set; versions: systems, oldest first; present: the one that serves now, None at the beginning; barred: why a
-    version may not take part. A challenger takes the place of the champion only where its validation N@10 is higher by a paired bootstrap
-    (95 % interval above zero) on all cases of the champion; whether the LLM re-ranks what it serves is decided the same way. Test data has
-    no say. Every comparison is on record.
+    system may not take part. A challenger takes the place of the champion only where its validation N@10 is higher by a paired bootstrap
+    (95 % interval above zero) on all cases of the champion. Then its own order is challenged in the same way, on the cases that the LLM saw, by
+    the LLM's and by both fused, the weight of each validation case fitted on others. Test data has no say. Every comparison is on record.
     """
     barred = barred or {}
     standing = [name for name in versions if name not in barred]
@@ -53,16 +59,22 @@ def choose_champion(
         trials.append(compare(metrics, challenger, champion, seed))
         if trials[-1]["wins"]:
             champion = challenger
-    llm = compare(metrics, after_llm(champion), champion, seed, some_cases=True)
     won = [trial for trial in trials if trial["wins"]]
+    serves = champion
+    for challenger in (after_llm(champion), fused(champion)):
+        if challenger in barred:
+            trials.append(_trial(challenger, serves) | {"barred": barred[challenger]})
+            continue
+        trials.append(compare(metrics, challenger, serves, seed, some_cases=True))
+        serves = challenger if trials[-1]["wins"] else serves
     why = f"{champion} beat {won[-1]['champion']}" if won else f"no challenger beat {champion} beyond the noise"
     return {
         "version": champion,
-        "llm": llm["wins"],
+        "llm_weight": fit(champion) if serves == fused(champion) else float(serves != champion),
         "metric": METRIC,
         "split": "validation",
         "why": why,
-        "trials": [*trials, llm],
+        "trials": trials,
     }
 
 
@@ -94,19 +106,26 @@ def unmet(champion: Mapping[str, Any]) -> list[str]:
 
 def told(champion: Mapping[str, Any]) -> str:
     """The choice in one sentence."""
-    served = champion["version"] + (" re-ranked by the LLM" if champion["llm"] else " in its own order")
+    served = f"{champion['version']} {in_words(champion['llm_weight'])}"
     by_gate = champion.get("by", "gate") == "gate"
     return f"{served}: {champion['why']}" + (f" (validation {champion['metric']}, paired bootstrap)" if by_gate else "")
 
 
 def read_champion(folder: Path) -> Record | None:
     """What serves; None where nothing does yet. Raises RarError where the record is damaged."""
-    return _read(folder / "champion.json", None)
+    found = _read(folder / "champion.json", None)
+    return None if found is None else _weighted(found)
 
 
 def read_history(folder: Path) -> list[Record]:
     """Every change of what serves, oldest first. Raises RarError where the record is damaged."""
-    return list(_read(folder / "history.json", {"changes": []})["changes"])
+    return [_weighted(change) for change in _read(folder / "history.json", {"changes": []})["changes"]]
+
+
+def _weighted(record: Record) -> Record:
+    """A record with `llm_weight`; those of before fusion say only whether the LLM re-ranks."""
+    llm = record.pop("llm", False)
+    return {"llm_weight": float(llm)} | record
 
 
 def _read(path: Path, absent: Any) -> Any:  # noqa: ANN401 - JSON
@@ -146,7 +165,7 @@ def served_as(champion: Mapping[str, Any], systems: Collection[str], rounds: Map
     """The system that is what serves: the round of its weights, or the incumbent; None where none of `systems` is. `rounds`: name -> weights."""
     names = [name for name, weights in rounds.items() if weights == champion["weights_sha256"]]
     version = next((name for name in (champion["version"], *names) if name in names), INCUMBENT)
-    system = after_llm(version) if champion["llm"] else version
+    system = ordered(version, champion["llm_weight"])
     return system if system in systems else None
 
 
@@ -156,7 +175,7 @@ def name_of(version: Version) -> str:
 
 
 def decide(
-    lake: Path, folder: Path, rounds: Mapping[str, Path], metrics: pl.DataFrame, seed: int, *, when: str, run: str
+    lake: Path, folder: Path, rounds: Mapping[str, Path], metrics: pl.DataFrame, fit: Fit, seed: int, *, when: str, run: str
 ) -> Record:
     """Hold the gate, and make the winner what serves. `rounds`: system -> folder, oldest first, the incumbent among them where there is one.
 
@@ -166,13 +185,16 @@ def decide(
     records = {name: _checked(path) for name, path in rounds.items()}
     out = _taken_out(history)
     barred = {
-        name: out[record.weights_sha256[:_SHORT]] for name, record in records.items() if record.weights_sha256[:_SHORT] in out
+        order(name): out[key]
+        for name, record in records.items()
+        for order in (str, after_llm, fused)
+        if (key := order(record.weights_sha256[:_SHORT])) in out
     }
     now = None
     if present is not None:
         same = [name for name, record in records.items() if record.weights_sha256 == present["weights_sha256"]]
         now = next((name for name in same if name == present["version"]), same[0] if same else None)
-    choice = choose_champion(metrics, list(rounds), now, seed, {name: why for name, why in barred.items() if name != now})
+    choice = choose_champion(metrics, list(rounds), now, seed, fit, {name: why for name, why in barred.items() if name != now})
     system = choice["version"]
     choice |= {"version": records[system].name, "by": "gate"}
     if present is not None and now is None:
@@ -183,16 +205,18 @@ def decide(
 
 
 def roll_back(lake: Path, folder: Path, to: str, rounds: Mapping[str, Path], reason: str, *, when: str, run: str) -> Record:
-    """Make an earlier version serve again, whatever the gate says; it lets what was taken out in again only when trained anew.
+    """Make an earlier version serve again, in the order in which it served, whatever the gate says; it lets what was taken out, a version or an
+    order of its candidates, in again only when trained anew.
 
     `to`: `previous`, an id of the history or the beginning of one, or the name of a round. Raises RarError where there is no such version.
     """
     history, present = read_history(folder), read_champion(folder)
     kept = {path.name: path for path in sorted((folder / "versions").glob("*")) if (path / WEIGHTS).is_file()}
     served = list(dict.fromkeys(change["id"] for change in reversed(history) if change["id"] in kept))
-    here = present["id"] if present and "id" in present else None
+    changes = [change for change in reversed(history) if change["id"] in kept]
     if to == PREVIOUS:
-        found = [kept[key] for key in served if key != here]
+        changes = [change for change in changes if not present or _served(change) != _served(present)]
+        found = [kept[change["id"]] for change in changes]
     else:
         exact = [rounds[to]] if to in rounds else []
         found = exact or [kept[key] for key in served if key == to or key.startswith(f"{to}-") or key.startswith(to)]
@@ -200,10 +224,10 @@ def roll_back(lake: Path, folder: Path, to: str, rounds: Mapping[str, Path], rea
         known = ", ".join([*rounds, *served]) or "none"
         raise RarError(f"rollback to {to!r}: no such version of {folder.name}; there are: {known}")
     version = _checked(found[0])
-    before = [change for change in history if change["id"] == name_of(version)]
+    weights = [change["llm_weight"] for change in changes if change["id"] == name_of(version)]
     choice: Record = {
         "version": version.name,
-        "llm": before[-1]["llm"] if before else False,
+        "llm_weight": weights[0] if weights else 0.0,
         "metric": METRIC,
         "split": "validation",
         "why": f"rolled back by a person: {reason or 'no reason given'}",
@@ -222,13 +246,24 @@ def _checked(folder: Path) -> Version:
 
 
 def _taken_out(history: Sequence[Mapping[str, Any]]) -> dict[str, str]:
-    """Weights (the end of an id) that a rollback replaced and that were not called back since, each with the reason."""
+    """Weights (the end of an id) that a rollback replaced and that were not called back since, each with the reason.
+
+    Where it replaced only the order of the same weights' candidates, these as the system of that order.
+    """
     out: dict[str, str] = {}
-    for change in history:
-        if change["by"] == "rollback" and change["replaced"]:
-            out[change["replaced"][-_SHORT:]] = f"taken out at {change['when']}: {change['why']}"
-        out.pop(change["id"][-_SHORT:], None)
+    for before, change in zip((None, *history), history, strict=False):
+        here = change["id"][-_SHORT:]
+        if change["by"] == "rollback" and before:
+            there = change["replaced"][-_SHORT:] if change["replaced"] else ordered(here, before["llm_weight"])
+            out[there] = f"taken out at {change['when']}: {change['why']}"
+        for key in (here, ordered(here, change["llm_weight"])):
+            out.pop(key, None)
     return out
+
+
+def _served(change: Mapping[str, Any]) -> tuple[str | None, float]:
+    """What tells two changes apart: the version, and how much the LLM's order counts."""
+    return change.get("id"), change["llm_weight"]
 
 
 def _crown(
@@ -249,11 +284,12 @@ def _crown(
     dataset = folder.name.removeprefix("dataset=")
     record = {"dataset": dataset, "id": key, **choice, "weights_sha256": version.weights_sha256}
     record |= {"folder": place.relative_to(lake).as_posix()}
-    changed = present is None or not history or (present.get("id"), present["llm"]) != (key, choice["llm"])
+    changed = present is None or not history or _served(present) != (key, choice["llm_weight"])
     since = when if changed or present is None else present.get("since", when)
     write_json(folder / "champion.json", record | {"since": since})
     if changed:
-        change = {"when": when, "run": run, "by": choice["by"], "id": key, "version": version.name, "llm": choice["llm"]}
+        change = {"when": when, "run": run, "by": choice["by"], "id": key, "version": version.name}
+        change |= {"llm_weight": choice["llm_weight"]}
         change |= {"replaced": present.get("id") if present and present.get("id") != key else None, "why": choice["why"]}
         change["lost"] = [trial["challenger"] for trial in choice["trials"] if not trial["wins"]]
         write_json(folder / "history.json", {"changes": [*history, change]})

@@ -11,7 +11,7 @@ from rar_pipeline.evaluation import published
 from rar_pipeline.evaluation.breakdown_sections import named
 from rar_pipeline.evaluation.champion import unmet
 from rar_pipeline.evaluation.grids import Block, Grid, format_count, format_figure, format_signed
-from rar_pipeline.evaluation.systems import CHAMPION
+from rar_pipeline.evaluation.systems import CHAMPION, in_words
 from rar_pipeline.retriever.version import Version
 
 BESIDE = ("popularity", "ease", "round_0")  # of ours, beside the champion
@@ -46,7 +46,7 @@ def champions(records: Mapping[str, Mapping[str, Any]], histories: Mapping[str, 
         changes = [
             (
                 change["when"],
-                change["id"] + (" with the LLM" if change["llm"] else ""),
+                f"{change['id']} {in_words(change['llm_weight'])}",
                 change["by"],
                 change["why"],
                 ", ".join(change["lost"]) or "–",

@@ -37,6 +37,18 @@ def fused(version: str) -> str:
     return f"{after_llm(version)} fused"
 
 
+def ordered(version: str, llm_weight: float) -> str:
+    """Name of the system that lists a version's candidates by its scores and the LLM's order, which counts for `llm_weight` of both (`fusion`)."""
+    return version if not llm_weight else after_llm(version) if llm_weight == 1 else fused(version)
+
+
+def in_words(llm_weight: float) -> str:
+    """How such a system orders its candidates."""
+    if 0 < llm_weight < 1:
+        return f"fused with the LLM's order (weight {llm_weight:g})"
+    return "re-ranked by the LLM" if llm_weight else "in its own order"
+
+
 def before_llm(system: str) -> str | None:
     """The version whose candidates a system re-ranks; None where no LLM re-ranks anything."""
     version, plus, _ = system.partition("+llm")
@@ -64,6 +76,7 @@ def descriptions(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]
         names[after_llm(f"round_{rounds}", model)] = f"The same candidates, re-ranked by {model}"
     names[INCUMBENT] = "The champion of an earlier run, whose weights are no longer those of a round"
     names[after_llm(INCUMBENT)] = "Its candidates, re-ranked by the LLM"
+    names[fused(INCUMBENT)] = "The same, the LLM's order fused with its scores"
     names[CHAMPION] = "What serves: one of the systems above, chosen on validation data"
     return names
 
@@ -75,7 +88,7 @@ def references(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]:
     found |= {after_llm(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
     found |= {fused(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
     found |= {after_llm(f"round_{rounds}", model): after_llm(f"round_{rounds}") for model in backbones}
-    return found | {after_llm(INCUMBENT): INCUMBENT, INCUMBENT: "ease", CHAMPION: "ease"}
+    return found | {after_llm(INCUMBENT): INCUMBENT, fused(INCUMBENT): INCUMBENT, INCUMBENT: "ease", CHAMPION: "ease"}
 
 
 def with_champion(frame: pl.DataFrame, served: Mapping[str, str]) -> pl.DataFrame:
@@ -107,12 +120,14 @@ def recommend(
     *,
     indexes: Path,
     backbones: Mapping[str, Ask] | None = None,
+    weights: Mapping[str, float] | None = None,
 ) -> pl.DataFrame:
     """The table RECOMMENDATIONS of validation and test: all systems without the LLM on all cases, those with it on the judged cases.
 
     `versions`: name of each retriever version -> its folder, the newest round last. `ask` puts questions to the LLM, None: there is none.
     `generates`: it writes lists, so it is also asked without candidates. `indexes`: where the index of BM25 is kept. `backbones`: further
-    LLMs by name, that re-rank the last version's candidates. Where an answer failed, the retriever's order stands.
+    LLMs by name, that re-rank the last version's candidates. `weights`: of the LLM in the fused list of a version, where there are no validation
+    cases to fit one on. Where an answer failed, the retriever's order stands.
     """
     asked = cases.filter(pl.col("split") != "train").sort("split", "case_id")
     queries = build_queries(asked, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
@@ -131,8 +146,9 @@ def recommend(
         retriever, version = load(folder)
         rows, scores = search(build_index(retriever, catalogue, version.known), queries, LENGTH)
         lists = [[catalogue.movie_ids[row] for row in found if row >= 0] for found in rows]
-        valued = [own[: len(found)].tolist() for own, found in zip(scores, lists, strict=True)]
-        frames.append(baselines.listed(asked, name, lists, scores=valued))
+        valued = [values[: len(found)].tolist() for values, found in zip(scores, lists, strict=True)]
+        own = baselines.listed(asked, name, lists, scores=valued)
+        frames.append(own)
         log(f"{name}: {len(asked):,} cases searched" + (f"; {len(judged)} of them go to the LLM" if ask else ""))
         if not ask:
             continue
@@ -141,35 +157,63 @@ def recommend(
         newest = name == list(versions)[-1]
         probed = judged_cases(judged, settings.order_cases, settings.seed)["case_id"].to_list() if newest else []
         turned = [replace(one, candidates=one.candidates[::-1]) for one in questions if one.question_id in probed]
-        answers = ask(questions)
-        frames.append(_answered(judged, after_llm(name), answers, shown, ask(turned) if turned else ()))
-        if not judged.filter(split="validation").is_empty():
-            best = {case_id: dict(zip(lists[row], valued[row], strict=True)) for case_id, row in place.items()}
-            frames.append(_fused(judged, name, answers, best, settings))
+        after = _answered(judged, after_llm(name), ask(questions), shown, ask(turned) if turned else ())
+        frames.append(after)
+        if name in (weights or {}) or not judged.filter(split="validation").is_empty():
+            frames.append(_fused(judged, name, pl.concat([own, after]), settings, (weights or {}).get(name)))
         for model, ask_other in (backbones or {}).items() if newest else ():
             frames.append(_answered(judged, after_llm(name, model), ask_other(questions), shown))
     return pl.concat(frames)
 
 
-def _fused(
-    cases: pl.DataFrame, version: str, answers: Sequence[Answer], scores: Mapping[str, Mapping[str, float]], settings: Settings
-) -> pl.DataFrame:
-    """The LLM's order fused with the retriever's scores of the candidates. A validation case has no part in its own weight, test cases in none."""
-    k = settings.candidates
-    ranked = [
-        RankedCase(case["dialogue_id"], dict(list(scores[case["case_id"]].items())[:k]), answer.ranking, case["targets"])
-        for case, answer in zip(cases.iter_rows(named=True), answers, strict=True)
-    ]
-    usable = [answer.status == "answered" for answer in answers]
-    fitted = [row for row, split in enumerate(cases["split"]) if split == "validation" and usable[row]]
-    general = fit_weight([ranked[row] for row in fitted])
-    weights = dict(zip(fitted, cross_fitted_weights([ranked[row] for row in fitted], settings.seed), strict=True))
-    lists = []
-    for row, (case, seen) in enumerate(zip(ranked, cases["history"], strict=True)):
-        weight = weights.get(row, general) if usable[row] else 0.0
-        order = dict.fromkeys((*fuse(case.scores, case.order, weight), *scores[cases["case_id"][row]]))
-        lists.append([movie for movie in order if movie not in set(seen)][:LENGTH])
-    return baselines.listed(cases, fused(version), lists)
+def both_orders(lists: pl.DataFrame, cases: pl.DataFrame, version: str, candidates: int) -> dict[tuple[str, str], RankedCase]:
+    """(split, case_id) -> scores and the LLM's order of a version's candidates, where the LLM answered; `lists`: RECOMMENDATIONS of a data set."""
+    keys = ["split", "case_id"]
+    own = lists.filter(pl.col("system") == version).select(*keys, "ranking", "scores")
+    after = lists.filter(pl.col("system") == after_llm(version), pl.col("status") == "answered")
+    joined = (
+        cases.select(*keys, "dialogue_id", "targets")
+        .join(own, on=keys)
+        .join(after.select(*keys, order=pl.col("ranking").list.head("ranked")), on=keys)
+    )
+    return {
+        (row["split"], row["case_id"]): RankedCase(
+            row["dialogue_id"],
+            dict(list(zip(row["ranking"], row["scores"], strict=True))[:candidates]),
+            row["order"],
+            row["targets"],
+        )
+        for row in joined.sort(keys).iter_rows(named=True)
+    }
+
+
+def fitted_weight(lists: pl.DataFrame, cases: pl.DataFrame, version: str, candidates: int) -> float:
+    """The weight of the LLM in a version's fused list, fitted on all validation cases: what serves, and what test cases are listed by."""
+    both = both_orders(lists.filter(pl.col("split") == "validation"), cases, version, candidates)
+    return fit_weight(list(both.values()))
+
+
+def _fused(cases: pl.DataFrame, version: str, lists: pl.DataFrame, settings: Settings, weight: float | None) -> pl.DataFrame:
+    """The LLM's order fused with the retriever's scores of the candidates. A validation case has no part in its own weight, test cases in none.
+
+    `lists`: rows of RECOMMENDATIONS with both orders; `weight`: for all cases, None: it is fitted.
+    """
+    both = both_orders(lists, cases, version, settings.candidates)
+    weights: dict[tuple[str, str], float] = {}
+    if weight is None:
+        fitted = {key: one for key, one in both.items() if key[0] == "validation"}
+        weights = dict(zip(fitted, cross_fitted_weights(list(fitted.values()), settings.seed), strict=True))
+        weight = fit_weight(list(fitted.values()))
+    own = {
+        (split, case_id): ranking
+        for split, case_id, ranking in lists.filter(system=version).select("split", "case_id", "ranking").iter_rows()
+    }
+    rankings = []
+    for split, case_id, seen in cases.select("split", "case_id", "history").iter_rows():
+        key = (split, case_id)
+        first = fuse(both[key].scores, both[key].order, weights.get(key, weight)) if key in both else []
+        rankings.append([movie for movie in dict.fromkeys((*first, *own[key])) if movie not in set(seen)][:LENGTH])
+    return baselines.listed(cases, fused(version), rankings)
 
 
 def _questions(cases: pl.DataFrame, candidates: Mapping[str, Sequence[str]], movies: pl.DataFrame) -> list[Question]:

@@ -20,6 +20,7 @@ import polars as pl
 from rar_pipeline.corpus.cards import card, cut, headline
 from rar_pipeline.corpus.link import Linker
 from rar_pipeline.generation.questions import Candidate
+from rar_pipeline.preference.fusion import fuse
 from rar_pipeline.retriever.catalogue import Catalogue, build_catalogue
 from rar_pipeline.retriever.examples import Encode, build_queries
 from rar_pipeline.retriever.search import Index, build_index, search
@@ -73,6 +74,7 @@ class Champion:
     encode: Encode
     turns: int
     history: int
+    llm_weight: float = 1.0  # of the LLM's order where it is asked, beside the scores (preference/fusion.py)
     limit: threading.BoundedSemaphore = field(default_factory=lambda: threading.BoundedSemaphore(2))
 
     @cached_property
@@ -93,6 +95,7 @@ class Champion:
         turns: int,
         history: int,
         at_once: int = 2,
+        llm_weight: float = 1.0,
     ) -> Champion:
         """The champion of a version and the tables MOVIES, TITLES and ITEM_EMBEDDINGS; `turns`, `history`: what it reads, as it was trained."""
         catalogue = build_catalogue(movies, embeddings)
@@ -101,7 +104,8 @@ class Champion:
         bare = replace(catalogue, embeddings=np.zeros((0, width), np.float16))
         kept = movies.sort("movie_id").select("movie_id", "title", "year", "genres", "directors", "cast", "plot")
         limit = threading.BoundedSemaphore(at_once)
-        return cls(version, kept, bare, index, Linker(titles), Titles(titles), Remembered(encode), turns, history, limit)
+        asked = Linker(titles), Titles(titles), Remembered(encode), turns, history
+        return cls(version, kept, bare, index, *asked, llm_weight, limit)
 
     def movie(self, movie_id: str) -> Movie:
         """A movie of the corpus as it is shown."""
@@ -169,9 +173,10 @@ class Champion:
             case: dict[str, object] = {"case_id": "", "context": context(talk.turns), "history": history}
             queries = build_queries(CASES.frame([case]), self.catalogue, self.encode, turns=self.turns, max_history=self.history)
             embedded, computing = time.perf_counter(), time.thread_time()
-            rows, _ = search(self.index, queries, talk.movies + len(out))
-            movies = [self.catalogue.movie_ids[row] for row in rows[0] if row >= 0]
-            chosen = [movie for movie in movies if movie not in out][: talk.movies]
+            rows, values = search(self.index, queries, talk.movies + len(out))
+            pairs = zip(rows[0].tolist(), values[0].tolist(), strict=True)
+            scored = {self.catalogue.movie_ids[row]: score for row, score in pairs if row >= 0}
+            chosen = [movie for movie in scored if movie not in out][: talk.movies]
             seeker = " ".join(said.text for said in talk.turns if said.speaker == "seeker")
             why = reasons(self.index, self.movies, self.catalogue, queries, history, chosen, seeker)
             cards = [Card(**self.movie(movie).model_dump(), why=reason) for movie, reason in zip(chosen, why, strict=True)]
@@ -184,8 +189,14 @@ class Champion:
             said=sentence([headline(card.model_dump()) for card in cards[:NAMED]]),
             mentions=found,
             candidates=cards,
+            scores=[scored[movie] for movie in chosen],
             milliseconds=Timing(link=spent[0], encode=spent[1], retrieve=spent[2], retrieve_cpu=spent[3]),
         )
+
+    def ordered(self, found: Recommendation, ranking: Sequence[str]) -> tuple[str, ...]:
+        """The movies that the LLM ranked and the candidates, in the order that serves: the LLM's, or that fused with the scores."""
+        scores = {card.movie_id: score for card, score in zip(found.candidates, found.scores, strict=True)}
+        return tuple(ranking) if self.llm_weight == 1 else tuple(fuse(scores, ranking, self.llm_weight))
 
 
 def sentence(names: Sequence[str]) -> str:

@@ -35,8 +35,8 @@ def versions(lake: Lake) -> list[Version]:
     return sorted(found, key=lambda version: (version.dataset != ALL, version.dataset, len(version.name), version.name))
 
 
-def choose(lake: Lake, dataset: str, version: str | None) -> tuple[Path, bool]:
-    """Folder of the version that serves a data set, or of the one that is named, and whether the LLM re-ranks it by the record of its choice.
+def choose(lake: Lake, dataset: str, version: str | None) -> tuple[Path, float]:
+    """Folder of the version that serves a data set, or of the one that is named, and how much the LLM's order counts by the record of its choice.
 
     Raises RarError where there is none, naming what there is.
     """
@@ -46,7 +46,7 @@ def choose(lake: Lake, dataset: str, version: str | None) -> tuple[Path, bool]:
     if version is None:
         try:
             _, folder, choice = champion_of(lake, dataset)
-            return folder, bool(choice["llm"])
+            return folder, float(choice["llm_weight"])
         except RarError as error:
             if not there:
                 datasets = sorted({record.dataset for record in versions(lake)} - {ALL})
@@ -56,7 +56,7 @@ def choose(lake: Lake, dataset: str, version: str | None) -> tuple[Path, bool]:
     names = [record.name for record in there]
     if version not in names:
         raise RarError(f"{lake.path}: no version {version!r} of {dataset!r}; there are {', '.join(names) or 'none'}")
-    return lake.folder("retriever", version, dataset), False
+    return lake.folder("retriever", version, dataset), 0.0
 
 
 def text_encoder(encoder: str) -> Encode:
@@ -81,7 +81,7 @@ def open_champion(settings: Settings, dataset: str, version: str | None = None) 
     # waiting threads sleep: where they spin, two requests at once slow each other many times
     os.environ.setdefault("OMP_WAIT_POLICY", "PASSIVE")
     lake = lake_of(settings)
-    folder, llm = choose(lake, dataset, version)
+    folder, llm_weight = choose(lake, dataset, version)
 
     import torch
 
@@ -103,12 +103,13 @@ def open_champion(settings: Settings, dataset: str, version: str | None = None) 
         turns=trained.context_turns,
         history=trained.max_history,
         at_once=cores,
+        llm_weight=llm_weight or 1.0,  # who asks for the LLM where it was not shown to help gets its order
     )
     torch.set_num_threads(
         1
     )  # one thread a request, so many requests at once: several threads a request would wait for each other
     champion.recommend(Talk(turns=[Said(text="Hello, what do you recommend?")]))
-    return champion, llm
+    return champion, bool(llm_weight)
 
 
 def kept_in(settings: Settings) -> Path:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-import json
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
 from rar_pipeline.errors import RarError
+from rar_pipeline.evaluation.systems import in_words
 from rar_pipeline.places import place
 from rar_pipeline.service.lake import lake_of, versions
 from rar_pipeline.settings import Settings
@@ -43,7 +44,7 @@ def show_status(settings: Settings) -> None:
     console.print(table)
     _versions(console, lake, None)
     for dataset, choice in champions(lake).items():
-        order = "re-ranked by the LLM" if choice.get("llm") else "in its own order"
+        order = in_words(choice["llm_weight"])
         console.print(f"champion of {dataset}: {choice['version']} {order}: {choice.get('why', '')}", markup=False)
     kept = len(list((lake.path / "conversations" / "chat_dialogues").glob("*.parquet")))
     if kept:
@@ -80,12 +81,13 @@ def show_comparison(settings: Settings, dataset: str, challenger: str, other: st
 
 def champions(lake: Lake) -> dict[str, dict[str, Any]]:
     """Data set -> record of the champion's choice, of those that can be read."""
+    from rar_pipeline.evaluation.champion import read_champion
+
     found = {}
-    for path in sorted((lake.path / "evaluation" / "champion").glob("dataset=*/champion.json")):
-        try:
-            found[path.parent.name.removeprefix("dataset=")] = dict(json.loads(path.read_text(encoding="utf-8")))
-        except (OSError, ValueError):
-            continue
+    for folder in sorted((lake.path / "evaluation" / "champion").glob("dataset=*")):
+        with suppress(OSError, RarError):
+            if record := read_champion(folder):
+                found[folder.name.removeprefix("dataset=")] = record
     return found
 
 

@@ -119,6 +119,7 @@ class Recommendation(BaseModel):
     said: str
     mentions: list[Mention]
     candidates: list[Card]
+    scores: list[float] = Field(description="of each candidate, logits; they compare within one answer only")
     milliseconds: Timing
 
 

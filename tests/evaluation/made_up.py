@@ -28,14 +28,14 @@ TRIAL = {
     "cases": 90,
     "wins": False,
 }
-CHAMPION = {"version": "round_0", "llm": False, "metric": "N@10", "trials": [TRIAL]}
+CHAMPION = {"version": "round_0", "llm_weight": 0.0, "metric": "N@10", "trials": [TRIAL]}
 CHANGE = {
     "when": "2026-01-02T03:04:05+00:00",
     "run": "r",
     "by": "gate",
     "id": "round_0-0123456789ab",
     "version": "round_0",
-    "llm": False,
+    "llm_weight": 0.0,
 }
 CHANGE |= {"replaced": None, "why": "no challenger beat round_0 beyond the noise", "lost": ["round_1"]}
 REFERENCES = {"ease": "popularity", "round_0": "ease", "round_0+llm": "round_0", "round_1+llm": "round_0+llm"}

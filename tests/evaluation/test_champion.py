@@ -1,6 +1,7 @@
 """The gate: only a win beyond the noise, on validation data, changes what serves."""
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -41,39 +42,54 @@ def scores(system: str, values: np.ndarray, split: str = "validation") -> pl.Dat
 
 
 BASE = np.random.default_rng(0).uniform(0, 0.5, 60)
+FIT = {"round_0": 0.4, "round_1": 0.4, "incumbent": 0.4}.__getitem__
 NOISE = np.random.default_rng(1).normal(0, 0.1, 60)
 
 
 def test_a_clear_win_on_validation_takes_the_place() -> None:
     metrics = pl.concat([scores("round_0", BASE), scores("round_1", BASE + 0.1), scores("round_1+llm", BASE)])
-    choice = choose_champion(metrics, ["round_0", "round_1"], None, 0)
-    assert choice["version"] == "round_1" and choice["llm"] is False
+    choice = choose_champion(metrics, ["round_0", "round_1"], None, 0, FIT)
+    assert choice["version"] == "round_1" and choice["llm_weight"] == 0
     assert choice["trials"][0]["cases"] == 60 and choice["trials"][0]["low"] > 0
 
 
 def test_a_gain_within_the_noise_does_not() -> None:
     metrics = pl.concat([scores("round_0", BASE), scores("round_1", BASE + NOISE - NOISE.mean() + 0.005)])
-    assert choose_champion(metrics, ["round_0", "round_1"], None, 0)["version"] == "round_0"
+    assert choose_champion(metrics, ["round_0", "round_1"], None, 0, FIT)["version"] == "round_0"
 
 
 def test_test_data_has_no_say() -> None:
     metrics = pl.concat(
         [scores("round_0", BASE), scores("round_1", BASE), scores("round_0", BASE, "test"), scores("round_1", BASE + 0.5, "test")]
     )
-    assert choose_champion(metrics, ["round_0", "round_1"], None, 0)["version"] == "round_0"
+    assert choose_champion(metrics, ["round_0", "round_1"], None, 0, FIT)["version"] == "round_0"
 
 
 def test_the_one_that_serves_stays_until_it_is_beaten() -> None:
     metrics = pl.concat([scores("round_0", BASE), scores("round_1", BASE), scores("round_1+llm", BASE + 0.2)])
-    choice = choose_champion(metrics, ["round_0", "round_1"], "round_1", 0)
-    assert choice["version"] == "round_1" and choice["llm"] is True
+    choice = choose_champion(metrics, ["round_0", "round_1"], "round_1", 0, FIT)
+    assert choice["version"] == "round_1" and choice["llm_weight"] == 1
 
 
 def test_a_challenger_that_answered_fewer_cases_cannot_win_and_the_llm_may() -> None:
     better = pl.concat([scores("round_0", BASE), scores("round_1", BASE[:30] + 0.2), scores("round_0+llm", BASE[:30] + 0.2)])
-    choice = choose_champion(better, ["round_0", "round_1"], None, 0)
-    assert (choice["version"], choice["llm"]) == ("round_0", True)
+    choice = choose_champion(better, ["round_0", "round_1"], None, 0, FIT)
+    assert (choice["version"], choice["llm_weight"]) == ("round_0", 1)
     assert choice["trials"][0]["low"] > 0 and choice["trials"][0]["wins"] is False
+
+
+def test_a_fused_order_wins_like_any_other_and_has_to_beat_the_llm_s_own_where_that_won() -> None:
+    own, after = scores("round_0", BASE), scores("round_0+llm", BASE + 0.1)
+    won = choose_champion(pl.concat([own, after, scores("round_0+llm fused", BASE + 0.2)]), ["round_0"], None, 0, FIT)
+    assert won["llm_weight"] == 0.4
+    assert [(trial["challenger"], trial["champion"]) for trial in won["trials"]] == [
+        ("round_0+llm", "round_0"),
+        ("round_0+llm fused", "round_0+llm"),
+    ]
+    lost = choose_champion(pl.concat([own, after, scores("round_0+llm fused", BASE + 0.05)]), ["round_0"], None, 0, FIT)
+    assert lost["llm_weight"] == 1
+    alone = choose_champion(pl.concat([own, scores("round_0+llm fused", BASE[:30] + 0.05)]), ["round_0"], None, 0, FIT)
+    assert alone["llm_weight"] == 0.4 and unmet(alone) == ["round_0+llm"]
 
 
 # files: what serves, its history, the way back
@@ -99,16 +115,17 @@ class World:
         record = {"name": name, "dataset": "redial", "fingerprint": weights, "parent": None, "network": {}, "training": training}
         write_json(folder / RECORD, record | {"known": [], "figures": {}, "weights_sha256": sha256_of(folder / WEIGHTS)})
 
-    def decide(self, gain: float, when: str = "day 1", **more: float) -> str:
+    def decide(self, gain: float, more: Mapping[str, float] | None = None, when: str = "day 1") -> str:
+        more = more or {}
         found = incumbent(self.lake, self.folder, self.rounds, self.made_of)
         metrics = pl.concat(
             [
                 scores("round_0", BASE),
                 scores("round_1", BASE + gain),
-                *(scores(name, BASE + more.get(name, 0.0)) for name in found),
+                *(scores(name, BASE + more.get(name, 0.0)) for name in {**found, **more}),
             ]
         )
-        decide(self.lake, self.folder, found | self.rounds, metrics, 0, when=when, run="run")
+        decide(self.lake, self.folder, found | self.rounds, metrics, FIT, 0, when=when, run="run")
         return self.served()
 
     def back(self, to: str, when: str = "day 2") -> str:
@@ -134,7 +151,7 @@ def test_every_change_is_on_record_with_its_reason_and_who_lost(world: World) ->
     assert world.decide(0.2, when="day 3") == "round_1"
     first, second = read_history(world.folder)
     assert (first["when"], first["by"], first["version"], first["replaced"]) == ("day 1", "gate", "round_0", None)
-    assert first["lost"] == ["round_1", "round_0+llm"]
+    assert first["lost"] == ["round_1", "round_0+llm", "round_0+llm fused"]
     assert (second["when"], second["version"], second["replaced"]) == ("day 3", "round_1", first["id"])
     assert "round_1 beat round_0" in second["why"]
     assert read_champion(world.folder)["since"] == "day 3"
@@ -170,9 +187,33 @@ def test_what_was_taken_out_comes_back_only_when_trained_anew_or_called(world: W
     world.back("round_0")
     assert world.decide(0.2, when="day 3") == "round_0"
     assert "people complained" in read_champion(world.folder)["trials"][0]["barred"]
-    assert unmet(read_champion(world.folder)) == ["round_0+llm"]
+    assert unmet(read_champion(world.folder)) == ["round_0+llm", "round_0+llm fused"]
     world.train("round_1", "better")
     assert world.decide(0.2, when="day 4") == "better"
+
+
+def test_an_order_that_was_taken_out_comes_back_only_when_called(world: World) -> None:
+    fusion = {"round_0+llm": -0.1, "round_0+llm fused": 0.1}
+    world.decide(0.0)
+    world.decide(0.0, fusion, when="day 2")
+    assert (read_champion(world.folder)["llm_weight"], read_history(world.folder)[-1]["llm_weight"]) == (0.4, 0.4)
+    assert world.back("previous", when="day 3") == "round_0"
+    assert read_champion(world.folder)["llm_weight"] == 0, "the same weights in their own order"
+    world.decide(0.0, fusion, when="day 4")
+    assert read_champion(world.folder)["llm_weight"] == 0
+    assert "people complained" in read_champion(world.folder)["trials"][-1]["barred"]
+    world.back("previous", when="day 5")
+    assert read_champion(world.folder)["llm_weight"] == 0.4
+    world.decide(0.0, fusion, when="day 6")
+    assert read_champion(world.folder)["llm_weight"] == 0.4
+
+
+def test_records_of_before_fusion_are_read(world: World) -> None:
+    world.decide(0.0)
+    for file in ("champion.json", "history.json"):
+        text = (world.folder / file).read_text()
+        (world.folder / file).write_text(text.replace('"llm_weight": 0.0', '"llm": true'))
+    assert read_champion(world.folder)["llm_weight"] == read_history(world.folder)[0]["llm_weight"] == 1
 
 
 def test_an_incumbent_that_reads_otherwise_cannot_be_compared_and_the_record_says_so(world: World) -> None:
@@ -199,6 +240,7 @@ def test_the_champion_as_a_system_is_the_round_of_its_weights(world: World) -> N
     record = read_champion(world.folder)
     weights = {name: json.loads((path / RECORD).read_text())["weights_sha256"] for name, path in world.rounds.items()}
     assert served_as(record, {"round_0", "round_1"}, weights) == "round_1"
-    assert served_as(record | {"llm": True}, {"round_1", "round_1+llm"}, weights) == "round_1+llm"
+    assert served_as(record | {"llm_weight": 1.0}, {"round_1", "round_1+llm"}, weights) == "round_1+llm"
+    assert served_as(record | {"llm_weight": 0.4}, {"round_1", "round_1+llm fused"}, weights) == "round_1+llm fused"
     assert served_as(record, {"round_0", "incumbent"}, {"round_0": "x"}) == "incumbent"
     assert served_as(record, {"round_0"}, {"round_0": "x"}) is None
