@@ -56,15 +56,6 @@ class Budget:
             self._reserved -= most
             self.spent += spent
 
-    def take(self) -> bool:
-        """Count one call whose tokens nobody tells. False, and nothing counted, where it is not covered."""
-        with self._lock:
-            more = self.spent + Amount(calls=1)
-            if not self._covers(more + self._reserved):
-                return False
-            self.spent = more
-            return True
-
     def _covers(self, amount: Amount) -> bool:
         limit = self.limit
         return (

@@ -1,5 +1,6 @@
 """Calls to an OpenAI-compatible endpoint: bounded, paced, retried, paid from a budget, cached, on record, and never leaking the key.
 
+`ask` is for questions, whose answers come whole, `stream` for people, who read along; both go through one attempt's accounting (`_paid`).
 `retries` says what is tried again, `pace` how fast, `budget` for how much, `cache` what is known already. The key is read from OPENAI_API_KEY
 when the client is made and is kept nowhere else; errors are told by class and HTTP status, since messages of endpoints may repeat parts of
 a key or of a prompt.
@@ -11,8 +12,11 @@ import asyncio
 import base64
 import json
 import os
+import re
 import time
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+import uuid
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import aclosing, asynccontextmanager
 from dataclasses import asdict, dataclass, replace
 from functools import lru_cache
 from pathlib import Path
@@ -36,6 +40,7 @@ if TYPE_CHECKING:
 
 REACH_SECONDS = 20.0
 UNBOUNDED = 4096  # tokens of an answer that are reckoned with where an endpoint takes no limit
+BYTES_A_TOKEN = 4  # of a streamed answer that nobody counted
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
 _SHORTEST_SECRET = 6  # characters; what is shorter is a word
 
@@ -53,6 +58,7 @@ class Reply:
 
 
 Part = Mapping[str, Any]
+Counted = Callable[[int, int], None]  # takes an attempt's prompt tokens and answer tokens
 Send = Callable[[list[Part], Call], Awaitable[list[Reply]]]
 
 
@@ -94,7 +100,7 @@ class Client:
         self._gate = asyncio.Semaphore(handle.concurrency)
         self._settled = asyncio.Condition()
         self._turn = asyncio.Lock()
-        self._unkept: RarError | None = None
+        self._unkept: list[tuple[Call, dict[str, Any]]] = []
         self._under_way: dict[str, asyncio.Future[Reply]] = {}
         local = (urlsplit(handle.base_url).hostname or "") in _LOOPBACK
         key = os.environ.get("OPENAI_API_KEY", "") if handle.key_from_environment else ""
@@ -187,17 +193,65 @@ class Client:
                 del self._under_way[key]
         return found
 
+    async def stream(self, call: Call, part: Part, *, keep: bool = True, **parameters: object) -> AsyncGenerator[str]:
+        """The words of one chat completion as they come: from the cache, or from a call that is paced, paid for and on record as all are.
+
+        `part`: `messages`, and what else makes up the question's identity. Tried again is only what fails before its first word. Tokens are those
+        that the endpoint tells at the end; where it tells none, or the stream was cut short, they are reckoned from what came. Whoever stops reading
+        should close the stream (`contextlib.aclosing`): the call is then `cancelled`. Its words so far are kept for people to read and answer no
+        later question. `keep` False puts the call on record without its words, and looks up none. Raises as `ask`.
+        """
+        (key,) = self.keys(call.kind, [part])
+        if keep and (kept := self.recall([key]).get(key)):
+            for piece in re.findall(r"\s*\S+|\s+$", kept.raw):
+                yield piece
+            return
+        pieces: list[str] = []
+
+        async def begun() -> tuple[AsyncGenerator[str], str | None]:
+            words = self._words(part["messages"], parameters, call)
+            return words, await anext(words, None)
+
+        async with self._gate:
+            try:
+                begin: Callable[[], Awaitable[tuple[AsyncGenerator[str], str | None]]] = self._retrying().wraps(begun)
+                words, shown = await begin()
+                async with aclosing(words):
+                    while shown is not None:
+                        pieces.append(shown)
+                        yield shown
+                        shown = await anext(words, None)
+                call.status = "answered"
+            except (asyncio.CancelledError, GeneratorExit):
+                call.status = "cancelled"
+                raise
+            except Exception as error:
+                call.error = told(error)
+                raise
+            finally:
+                name = (
+                    key if call.status == "answered" else content_key(self.handle.model, "cut short", {"call": uuid.uuid4().hex})
+                )
+                reply = Reply("".join(pieces), call.prompt_tokens, call.answer_tokens, round(call.seconds, 4), call.cost)
+                try:
+                    self._record(call, {name: reply} if keep and pieces else {})
+                except RarError:
+                    if call.status != "cancelled":  # nobody is there to be told: the next request is, before it is made
+                        raise
+
     def _record(self, call: Call, found: Mapping[str, Reply]) -> None:
-        """On disk: the call, where a request was sent at all, and its replies."""
+        """On disk: the call, where a request was sent at all, and its replies. What could not be written is written before the next request."""
         if call.attempts:
             kept = {
                 key: {name: value for name, value in asdict(reply).items() if name != "cached"} for key, reply in found.items()
             }
-            try:
-                self.cache.record(shown_url(self.handle.base_url), self.handle.model, call, kept)
-            except RarError as error:
-                self._unkept = error
-                raise
+            self._unkept.append((call, kept))
+            self._keep()
+
+    def _keep(self) -> None:
+        while self._unkept:
+            self.cache.record(shown_url(self.handle.base_url), self.handle.model, *self._unkept[0])
+            del self._unkept[0]
 
     async def probed(self, send: Callable[[Call], Awaitable[dict[str, Any]]]) -> dict[str, Any]:
         """What `send` gets: a call that asks what an endpoint can do is paid for and on record like any other."""
@@ -230,39 +284,29 @@ class Client:
         self, path: str, body: Mapping[str, Any], call: Call, headers: Mapping[str, str] | None = None, answers: int = 1
     ) -> dict[str, Any]:
         """The endpoint's answer, after as many attempts as the handle allows. `answers`: how many are written for one request."""
+        content, longest = self._body(body)
+        return await self._retrying()(self._attempt, path, content, longest * answers, call, dict(headers or {}))
+
+    def _body(self, body: Mapping[str, Any]) -> tuple[bytes, int]:
+        """What is sent, and the most tokens that are answered."""
         content = json.dumps({"model": self.handle.model, **body}, ensure_ascii=False, separators=(",", ":")).encode()
-        longest = int(body.get("max_completion_tokens") or body.get("max_tokens") or UNBOUNDED) * answers
-        retrying = AsyncRetrying(
+        return content, int(body.get("max_completion_tokens") or body.get("max_tokens") or UNBOUNDED)
+
+    def _retrying(self) -> AsyncRetrying:
+        return AsyncRetrying(
             retry=retry_if_exception(is_transient),
             stop=stop_after_attempt(self.handle.retries + 1),
             wait=pause(),
             reraise=True,
         )
-        return await retrying(self._attempt, path, content, longest, call, dict(headers or {}))
 
     async def _attempt(self, path: str, content: bytes, longest: int, call: Call, headers: dict[str, str]) -> dict[str, Any]:
         import httpx2
-        import openai
 
-        if self._unkept:
-            raise self._unkept
-        most = await self._reserve(len(content), longest)
-        expected = self.pace.expected(len(content), longest)
-        spent = Amount()
-        try:
-            async with self._turn:
-                await self.pace.admit(sum(expected))
-            call.attempts += 1
-            # what is broken off from here on may have been answered and billed all the same
-            spent = self._amount(*expected)
+        async with self._paid(call, len(content), longest) as (expected, counted):
             start = time.perf_counter()
             async with asyncio.timeout(self.handle.timeout):
-                response = await self.openai.post(
-                    path,
-                    cast_to=httpx2.Response,
-                    content=content,
-                    options={"headers": {"Content-Type": "application/json", **headers}},
-                )
+                response = await self.openai.post(path, cast_to=httpx2.Response, content=content, options=_json(headers))
             call.seconds = time.perf_counter() - start
             text = response.text
             for secret in self._secrets:  # an endpoint may repeat what it was sent, and answers are kept
@@ -270,11 +314,91 @@ class Client:
             answer = json.loads(text)
             if not isinstance(answer, dict):
                 raise ValueError("the endpoint's answer is no JSON object")
-            call.prompt_tokens, call.answer_tokens = _usage(answer, expected)
-            spent = self._amount(call.prompt_tokens, call.answer_tokens)
-            self.pace.counted(sum(expected), len(content), call.prompt_tokens, call.answer_tokens)
+            counted(*_usage(answer, expected))
+        return answer
+
+    async def _words(self, messages: Sequence[Part], parameters: Mapping[str, object], call: Call) -> AsyncGenerator[str]:
+        """One attempt at a stream. Raises APIConnectionError where it ends before the answer does."""
+        import openai
+
+        refused = self.handle.refused
+        asked = {"stream": True} | ({} if "stream_options" in refused else {"stream_options": {"include_usage": True}})
+        call.parameters = {**parameters, **asked}
+        content, longest = self._body({"messages": list(messages), **call.parameters})
+        hidden, ended = Hidden(self._secrets), False
+        usage: Mapping[str, Any] = {}
+        chunks = size = 0
+        try:
+            async with self._paid(call, len(content), longest) as (expected, counted):
+                start = time.perf_counter()
+                try:
+                    async with asyncio.timeout(self.handle.timeout) as limit:
+                        stream: openai.AsyncStream[Any] = await self.openai.post(
+                            "/chat/completions",
+                            cast_to=object,
+                            content=content,
+                            options=_json(),
+                            stream=True,
+                            stream_cls=openai.AsyncStream[Any],
+                        )
+                    async with stream:
+                        while True:
+                            async with asyncio.timeout_at(limit.when()):
+                                chunk = await anext(stream, None)
+                            if chunk is None:
+                                break
+                            usage = chunk.get("usage") or usage
+                            for choice in chunk.get("choices") or ():
+                                ended |= bool(choice.get("finish_reason"))
+                                if piece := (choice.get("delta") or {}).get("content"):
+                                    chunks, size = chunks + 1, size + len(piece.encode())
+                                    if shown := hidden.more(piece):
+                                        yield shown
+                    if rest := hidden.rest():
+                        yield rest
+                    if not ended:
+                        raise openai.APIConnectionError(message="the stream ended early", request=stream.response.request)
+                finally:
+                    call.seconds = time.perf_counter() - start
+                    if usage or ended or chunks:
+                        # a chunk is a token or more
+                        reckoned = min(max(chunks, size // BYTES_A_TOKEN), longest)
+                        counted(*_usage({"usage": usage}, (expected[0], reckoned)))
+        except (openai.BadRequestError, openai.UnprocessableEntityError) as error:
+            if "stream_options" in refused or "stream_options" not in str(error):
+                raise
+            refused.add("stream_options")
+            async with aclosing(self._words(messages, parameters, call)) as again:
+                async for piece in again:
+                    yield piece
+
+    @asynccontextmanager
+    async def _paid(self, call: Call, prompt_bytes: int, longest: int) -> AsyncIterator[tuple[tuple[int, int], Counted]]:
+        """One attempt: let out by budget and pace, and counted as expected until it is said what it came to.
+
+        Gives (prompt tokens, answer tokens) as expected, and what is to be told how many there were. Refused, it is a call without tokens.
+        """
+        import openai
+
+        self._keep()
+        most = await self._reserve(prompt_bytes, longest)
+        expected = self.pace.expected(prompt_bytes, longest)
+        spent = Amount()
+
+        def counted(prompt_tokens: int, answer_tokens: int) -> None:
+            nonlocal spent
+            call.prompt_tokens, call.answer_tokens = prompt_tokens, answer_tokens
+            spent = self._amount(prompt_tokens, answer_tokens)
+            self.pace.counted(sum(expected), prompt_bytes, prompt_tokens, answer_tokens)
+
+        try:
+            async with self._turn:
+                await self.pace.admit(sum(expected))
+            call.attempts += 1
+            # what is broken off from here on may have been answered and billed all the same
+            spent = self._amount(*expected)
+            yield expected, counted
         except openai.APIStatusError as error:
-            # refused: a call, but no tokens
             spent = Amount(calls=1)
             self.pace.returned(sum(expected))
             if error.status_code == 429 and is_transient(error):
@@ -286,7 +410,6 @@ class Client:
             self.handle.budget.settle(most, spent)
             async with self._settled:
                 self._settled.notify_all()
-        return answer
 
     def _amount(self, prompt_tokens: int, answer_tokens: int) -> Amount:
         handle = self.handle
@@ -314,6 +437,37 @@ def _certificates(trust_env: bool) -> ssl.SSLContext:
     import httpx2
 
     return httpx2.create_ssl_context(trust_env=trust_env)
+
+
+class Hidden:
+    """A text that comes in pieces, with secrets hidden as they are in a whole one: the end of a piece waits where a secret may begin there."""
+
+    def __init__(self, secrets: Sequence[str]) -> None:
+        self._secrets = secrets
+        self._held = ""
+
+    def more(self, piece: str) -> str:
+        """What of all that came can be shown now."""
+        text = self.rest() + piece
+        for secret in self._secrets:
+            text = text.replace(secret, "***")
+        longest = max((len(secret) for secret in self._secrets), default=1)
+        beginnings = (at for at in range(max(len(text) - longest + 1, 0), len(text)) if self._may_begin(text[at:]))
+        cut = next(beginnings, len(text))
+        self._held = text[cut:]
+        return text[:cut]
+
+    def rest(self) -> str:
+        """What was held back."""
+        held, self._held = self._held, ""
+        return held
+
+    def _may_begin(self, end: str) -> bool:
+        return any(secret.startswith(end) for secret in self._secrets)
+
+
+def _json(headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - openai's own type is private
+    return {"headers": {"Content-Type": "application/json", **(headers or {})}}
 
 
 def _reply(kept: Mapping[str, Any]) -> Reply | None:

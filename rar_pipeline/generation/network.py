@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -127,7 +128,11 @@ class Network:
                 found[place] = ([None] * min(start, end) + chosen.tolist(), row[end - 1 - first].float())
         return found
 
-    def write(
+    def write(self, text: Text, most: int, **how: Any) -> Written:  # noqa: ANN401 - as `writing` takes it
+        """Go on from `text`: what `writing` comes to."""
+        return reduce(lambda _, so_far: so_far, self.writing(text, most, **how), Written())
+
+    def writing(
         self,
         text: Text,
         most: int,
@@ -137,8 +142,11 @@ class Network:
         stop: Sequence[str] = (),
         top: int = 0,
         logits: torch.Tensor | None = None,
-    ) -> Written:
-        """Go on from `text` for at most `most` tokens; temperature 0 takes the likeliest. `logits`: of the first token, where known."""
+    ) -> Iterator[Written]:
+        """Go on from `text` for at most `most` tokens; temperature 0 takes the likeliest. `logits`: of the first token, where known.
+
+        Gives, after each token, the same object with what was written so far.
+        """
         import torch
 
         generator = torch.Generator(self.device)
@@ -146,8 +154,10 @@ class Network:
         written, pending = Written(), list(text.ids)
         chosen: list[int] = []
         cache: Any = None
-        with torch.inference_mode():
-            while len(chosen) < most:
+        while len(chosen) < most:
+            with (
+                torch.inference_mode()
+            ):  # not around the whole: the mode is of a thread, and the next token may be asked for by another
                 if logits is None:
                     given = torch.tensor([pending], device=self.device)
                     answer = self.network(input_ids=given, past_key_values=cache, use_cache=True, logits_to_keep=1)
@@ -160,18 +170,20 @@ class Network:
                 best = logprobs.topk(min(top, len(logprobs)))
                 pairs = list(zip(map(self._word, best.indices.tolist()), best.values.tolist(), strict=True))
                 written.tokens.append(Token(self._word(token), float(logprobs[token]), pairs))
-                chosen.append(token)
-                if token in self.ends:
-                    written.reason = "stop"
-                    break
-                pending.append(token)
-                logits = None
-                written.text = self.tokenizer.decode(chosen)
-                cut = min((at for word in stop if (at := written.text.find(word)) >= 0), default=-1)
-                if cut >= 0:
-                    written.text, written.reason = written.text[:cut], "stop"
-                    break
-        return written
+            chosen.append(token)
+            if token in self.ends:
+                written.reason = "stop"
+                yield written
+                break
+            pending.append(token)
+            logits = None
+            written.text = self.tokenizer.decode(chosen)
+            cut = min((at for word in stop if (at := written.text.find(word)) >= 0), default=-1)
+            if cut >= 0:
+                written.text, written.reason = written.text[:cut], "stop"
+            yield written
+            if cut >= 0:
+                break
 
     def _word(self, token: int) -> str:
         return str(self.tokenizer.decode([token]))

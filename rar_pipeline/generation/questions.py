@@ -98,7 +98,8 @@ class LanguageModelHandle:
     `words`: last words of the seeker that likelihood scores. `card_characters`, `context_characters`: what is kept of a card and of the end of a
     conversation, in characters of English (bytes of UTF-8), which bounds their tokens whatever they hold.
     `thinking_tokens`: what a reasoning model may think before it answers, beside the answer's own tokens. `reasoning_effort`: sent where it is
-    not empty. `known`: what the endpoint was found to be able to do, by mode; asked once over the life of this handle.
+    not empty. `known`: what the endpoint was found to be able to do, by mode; asked once over the life of this handle. `refused`: parameters of
+    streams that it was found not to take.
     """
 
     base_url: str
@@ -120,3 +121,4 @@ class LanguageModelHandle:
     thinking_tokens: int = 0
     reasoning_effort: str = ""
     known: dict[Mode, Abilities] = field(default_factory=dict, repr=False, compare=False)
+    refused: set[str] = field(default_factory=set, repr=False, compare=False)

@@ -52,24 +52,18 @@ def rank_all(
     Works with and without an event loop running in the calling thread. Raises RarError for an unknown mode, questions that the mode cannot ask,
     an endpoint that does not answer or lacks what the mode needs, and a missing key.
     """
-    chosen = mode or model.mode
-    if chosen not in MODES:
-        raise RarError(f"LLM mode {chosen!r} is unknown; choose one of {', '.join(MODES)}")
-    bare = next((q for q in questions if not q.candidates), None)
-    if bare is not None and chosen != "generate":
-        raise RarError(f"question {bare.question_id!r} has no candidates; mode {chosen} needs some, only generate does without")
     shown = [shuffled(question, shuffle) for question in questions]
-    work = _rank(shown, model, chosen, match, answers, on_answer or _ignore, on_abilities or _ignore, transport)
+
+    async def work() -> list[Answer]:
+        async with Client(model, transport) as client:
+            return await rank(shown, client, match, mode=mode, answers=answers, on_answer=on_answer, on_abilities=on_abilities)
+
     try:
-        try:
-            asyncio.get_running_loop()
-        except RuntimeError:
-            return asyncio.run(work)
-        with ThreadPoolExecutor(1) as aside:
-            return aside.submit(asyncio.run, work).result()
-    except ExceptionGroup as errors:
-        # the first that could not be put down to its question: nobody answers, or the disk is full
-        raise errors.exceptions[0] from None
+        asyncio.get_running_loop()
+    except RuntimeError:
+        return asyncio.run(work())
+    with ThreadPoolExecutor(1) as aside:
+        return aside.submit(asyncio.run, work()).result()
 
 
 def _ignore(_: object) -> None:
@@ -98,68 +92,90 @@ def _parts(question: Question, model: LanguageModelHandle, mode: Mode, answers: 
     return generate.parts(question, model, answers)
 
 
+async def rank(
+    questions: Sequence[Question],
+    client: Client,
+    match: Match,
+    *,
+    mode: Mode | None = None,
+    answers: int = 20,
+    on_answer: Callable[[Answer], None] | None = None,
+    on_abilities: Callable[[Abilities], None] | None = None,
+) -> list[Answer]:
+    """`rank_all` through a client that is open already, candidates in the order given."""
+    chosen = mode or client.handle.mode
+    if chosen not in MODES:
+        raise RarError(f"LLM mode {chosen!r} is unknown; choose one of {', '.join(MODES)}")
+    bare = next((q for q in questions if not q.candidates), None)
+    if bare is not None and chosen != "generate":
+        raise RarError(f"question {bare.question_id!r} has no candidates; mode {chosen} needs some, only generate does without")
+    try:
+        return await _rank(questions, client, chosen, match, answers, on_answer or _ignore, on_abilities or _ignore)
+    except ExceptionGroup as errors:
+        # the first that could not be put down to its question: nobody answers, or the disk is full
+        raise errors.exceptions[0] from None
+
+
 async def _rank(
     questions: Sequence[Question],
-    model: LanguageModelHandle,
+    client: Client,
     mode: Mode,
     match: Match,
     answers: int,
     on_answer: Callable[[Answer], None],
     on_abilities: Callable[[Abilities], None],
-    transport: httpx2.AsyncBaseTransport | None,
 ) -> list[Answer]:
     import openai
 
+    model = client.handle
     done: dict[int, Answer] = {}
 
     def record(place: int, answer: Answer) -> None:
         done[place] = answer
         on_answer(answer)
 
-    async with Client(model, transport) as client:
+    async def put(place: int, blank: Answer, parts: list[Part], abilities: Abilities) -> None:
+        call = Call(mode, _version(questions[place], mode), blank.prompt_hash)
+        try:
+            replies = await client.ask(call, parts, lambda missing, call: _SENDERS[mode](client, missing, abilities, call))
+        except BudgetSpentError as error:
+            record(place, replace(blank, error=str(error)))
+        except (openai.OpenAIError, TimeoutError, KeyError, TypeError, IndexError, ValueError) as error:
+            record(place, replace(blank, error=told(error)))
+        else:
+            record(place, _read(questions[place], blank, replies, match))
 
-        async def put(place: int, blank: Answer, parts: list[Part], abilities: Abilities) -> None:
-            call = Call(mode, _version(questions[place], mode), blank.prompt_hash)
-            try:
-                replies = await client.ask(call, parts, lambda missing, call: _SENDERS[mode](client, missing, abilities, call))
-            except BudgetSpentError as error:
-                record(place, replace(blank, error=str(error)))
-            except (openai.OpenAIError, TimeoutError, KeyError, TypeError, IndexError, ValueError) as error:
-                record(place, replace(blank, error=told(error)))
-            else:
-                record(place, _read(questions[place], blank, replies, match))
-
-        abilities: Abilities | None = None
-        spent = ""
-        async with asyncio.TaskGroup() as group:
-            for start in range(0, len(questions), _TOGETHER):
-                asked: list[tuple[int, Answer, list[Part], list[str]]] = []
-                for place, question in enumerate(questions[start : start + _TOGETHER], start):
-                    blank = Answer(question.question_id, "failed", mode, model.model, "")
+    abilities: Abilities | None = None
+    spent = ""
+    async with asyncio.TaskGroup() as group:
+        for start in range(0, len(questions), _TOGETHER):
+            asked: list[tuple[int, Answer, list[Part], list[str]]] = []
+            for place, question in enumerate(questions[start : start + _TOGETHER], start):
+                blank = Answer(question.question_id, "failed", mode, model.model, "")
+                try:
+                    parts = _parts(question, model, mode, answers)
+                except ValueError as error:
+                    record(place, replace(blank, error=str(error)))
+                    continue
+                blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
+                asked.append((place, blank, parts, client.keys(mode, parts)))
+            kept = client.recall([key for *_, keys in asked for key in keys])
+            for place, blank, parts, keys in asked:
+                if all(key in kept for key in keys):
+                    record(place, _read(questions[place], blank, [kept[key] for key in keys], match))
+                    continue
+                if abilities is None and not spent:
                     try:
-                        parts = _parts(question, model, mode, answers)
-                    except ValueError as error:
-                        record(place, replace(blank, error=str(error)))
-                        continue
-                    blank = replace(blank, prompt_hash=prompts.prompt_hash(parts))
-                    asked.append((place, blank, parts, client.keys(mode, parts)))
-                kept = client.recall([key for *_, keys in asked for key in keys])
-                for place, blank, parts, keys in asked:
-                    if all(key in kept for key in keys):
-                        record(place, _read(questions[place], blank, [kept[key] for key in keys], match))
-                        continue
-                    if abilities is None and not spent:
-                        try:
-                            abilities = await probe(client, mode)
-                            on_abilities(abilities)
-                        except BudgetSpentError as error:
-                            spent = str(error)
-                    if abilities is None:
-                        record(place, replace(blank, error=spent))
-                    else:
-                        group.create_task(put(place, blank, parts, abilities))
-                # calls go out while the next prompts are made
-                await asyncio.sleep(0)
+                        abilities = await probe(client, mode)
+                        on_abilities(abilities)
+                    except BudgetSpentError as error:
+                        spent = str(error)
+                if abilities is None:
+                    record(place, replace(blank, error=spent))
+                else:
+                    group.create_task(put(place, blank, parts, abilities))
+            # calls go out while the next prompts are made
+            await asyncio.sleep(0)
     return [done[place] for place in range(len(questions))]
 
 

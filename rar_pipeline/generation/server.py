@@ -1,20 +1,23 @@
 """The embedded model behind HTTP: as much of OpenAI's interface as the pipeline asks for, on loopback, in a process of its own.
 
-GET /health and /v1/models, POST /v1/completions (with `echo` and `logprobs`: how likely given texts are) and /v1/chat/completions. One call at a
-time has the model. Alternatives (`top_logprobs`) are told of written tokens only. The header `X-Echo-Characters: n` says that of each echoed
-prompt only the last n characters are to be scored, which saves a fifth of the time; other tokens then have no log-probability.
+GET /health and /v1/models, POST /v1/completions (with `echo` and `logprobs`: how likely given texts are) and /v1/chat/completions (also as a
+stream). One call at a time has the model; a stream that nobody reads any more gives it up after the next token. Alternatives (`top_logprobs`) are
+told of written tokens only. The header `X-Echo-Characters: n` says that of each echoed prompt only the last n characters are to be scored, which
+saves a fifth of the time; other tokens then have no log-probability.
 `python -m rar_pipeline.generation.server` is started by `embedded` and ends with its parent.
 """
 
 from __future__ import annotations
 
 import argparse
+import asyncio
+import json
 import os
 import select
 import socket
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from itertools import accumulate
 from pathlib import Path
@@ -48,7 +51,6 @@ class _Asked(BaseModel):
     seed: Annotated[int, Field(ge=0, lt=2**63)] | None = None
     stop: str | list[str] | None = None
     n: Literal[1] | None = None
-    stream: Literal[False] | None = None
 
     @property
     def stops(self) -> list[str]:
@@ -60,6 +62,7 @@ class CompletionRequest(_Asked):
 
     prompt: str | Annotated[list[str], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=0)] | None = None
+    stream: Literal[False] | None = None
     echo: bool = False
     logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
 
@@ -71,12 +74,20 @@ class Message(BaseModel):
     content: str
 
 
+class StreamOptions(BaseModel):
+    """What a stream is to tell beside the words."""
+
+    include_usage: bool = False
+
+
 class ChatRequest(_Asked):
-    """A chat completion."""
+    """A chat completion, whole or as a stream (then without log-probabilities)."""
 
     messages: Annotated[list[Message], Field(min_length=1)]
     max_tokens: Annotated[int, Field(ge=1)] | None = None
     max_completion_tokens: Annotated[int, Field(ge=1)] | None = None
+    stream: bool | None = None
+    stream_options: StreamOptions | None = None
     logprobs: bool = False
     top_logprobs: Annotated[int, Field(ge=0, le=100)] | None = None
     response_format: None = None
@@ -94,15 +105,7 @@ def complete(network: Network, name: str, asked: CompletionRequest, scored: int 
         read = network.read(texts, starts)
     choices, tokens = [], 0
     for index, (prompt, text, (given, logits)) in enumerate(zip(prompts, texts, read, strict=True)):
-        written = network.write(
-            text,
-            most,
-            temperature=asked.temperature,
-            seed=asked.seed,
-            stop=asked.stops,
-            top=asked.logprobs or 0,
-            logits=logits,
-        )
+        written = network.write(text, most, **_how(asked), top=asked.logprobs or 0, logits=logits)
         tokens += len(written.tokens)
         shown = prompt if asked.echo else ""
         logprobs = None
@@ -132,19 +135,8 @@ def _told(prompt: str, text: Text, given: list[float | None], written: Written) 
 
 def chat(network: Network, name: str, asked: ChatRequest) -> dict[str, Any]:
     """The answer to a chat completion."""
-    try:
-        text = network.chat([message.model_dump() for message in asked.messages])
-    except ValueError as error:
-        raise BadRequestError(f"the model's chat template does not take these messages: {error}", "messages") from None
-    most = asked.max_completion_tokens or asked.max_tokens or max(min(_CHAT_TOKENS, network.context - len(text.ids)), 1)
-    written = network.write(
-        _fitting(network, text, most, "messages"),
-        most,
-        temperature=asked.temperature,
-        seed=asked.seed,
-        stop=asked.stops,
-        top=(asked.top_logprobs or 0) if asked.logprobs else 0,
-    )
+    text, most = _talk(network, asked)
+    written = network.write(text, most, **_how(asked), top=(asked.top_logprobs or 0) if asked.logprobs else 0)
     choice: dict[str, Any] = {
         "index": 0,
         "message": {"role": "assistant", "content": written.text},
@@ -152,6 +144,55 @@ def chat(network: Network, name: str, asked: ChatRequest) -> dict[str, Any]:
         "logprobs": {"content": [_chat_token(token) for token in written.tokens]} if asked.logprobs else None,
     }
     return _answer("chat.completion", name, [choice], len(text.ids), len(written.tokens))
+
+
+def chat_stream(network: Network, name: str, asked: ChatRequest) -> Iterator[dict[str, Any]]:
+    """The chunks of a streamed chat completion, a token or more each. What is wrong with the request is told before the first."""
+    if asked.logprobs:
+        raise BadRequestError("log-probabilities are not streamed", "logprobs")
+    text, most = _talk(network, asked)
+    counted = asked.stream_options is not None and asked.stream_options.include_usage
+
+    def chunk(delta: dict[str, str], reason: str | None = None) -> dict[str, Any]:
+        choice = {"index": 0, "delta": delta, "finish_reason": reason, "logprobs": None}
+        answer = _answer("chat.completion.chunk", name, [choice], 0, 0)
+        return answer | {"usage": None}
+
+    def chunks() -> Iterator[dict[str, Any]]:
+        written, told = Written(), ""
+        yield chunk({"role": "assistant", "content": ""})
+        for written in network.writing(text, most, **_how(asked)):
+            shown = _settled(written.text, asked.stops)
+            if written.reason != "stop" and len(shown) > len(told):
+                yield chunk({"content": shown[len(told) :]})
+                told = shown
+        rest = written.text[len(told) :]
+        yield chunk({"content": rest} if rest else {}, written.reason)
+        if counted:
+            yield _answer("chat.completion.chunk", name, [], len(text.ids), len(written.tokens))
+
+    return chunks()
+
+
+def _settled(text: str, stops: list[str]) -> str:
+    """What of a text cannot change any more: without a letter of which bytes are missing, and without what may become a stop word."""
+    text = text.rstrip("\N{REPLACEMENT CHARACTER}")
+    held = (size for word in stops for size in range(min(len(word) - 1, len(text)), 0, -1) if text.endswith(word[:size]))
+    return text[: len(text) - max(held, default=0)]
+
+
+def _talk(network: Network, asked: ChatRequest) -> tuple[Text, int]:
+    """The messages as the model reads them, and how many tokens it may write."""
+    try:
+        text = network.chat([message.model_dump() for message in asked.messages])
+    except ValueError as error:
+        raise BadRequestError(f"the model's chat template does not take these messages: {error}", "messages") from None
+    most = asked.max_completion_tokens or asked.max_tokens or max(min(_CHAT_TOKENS, network.context - len(text.ids)), 1)
+    return _fitting(network, text, most, "messages"), most
+
+
+def _how(asked: _Asked) -> dict[str, Any]:
+    return {"temperature": asked.temperature, "seed": asked.seed, "stop": asked.stops}
 
 
 def _chat_token(token: Token) -> dict[str, Any]:
@@ -178,24 +219,34 @@ def application(network: Network, name: str) -> Starlette:
     """The HTTP application for `network`, which it calls `name`."""
     from starlette.applications import Starlette
     from starlette.concurrency import run_in_threadpool
-    from starlette.responses import JSONResponse
+    from starlette.responses import JSONResponse, StreamingResponse
     from starlette.routing import Route
 
-    alone = threading.Lock()
+    alone = asyncio.Lock()
 
-    def working(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
-        with alone:
-            return work()
+    async def working(work: Callable[[], dict[str, Any]]) -> Response:
+        async with alone:
+            return JSONResponse(await run_in_threadpool(work))
+
+    async def events(chunks: Iterator[dict[str, Any]]) -> AsyncIterator[str]:
+        async with alone:
+            while chunk := await run_in_threadpool(next, chunks, None):
+                yield f"data: {json.dumps(chunk, ensure_ascii=False)}\n\n"
+        yield "data: [DONE]\n\n"
 
     async def completions(request: Request) -> Response:
         asked = CompletionRequest.model_validate_json(await request.body())
         header = request.headers.get("x-echo-characters", "")
         scored = int(header) if header.isdecimal() else None
-        return JSONResponse(await run_in_threadpool(working, partial(complete, network, name, asked, scored)))
+        return await working(partial(complete, network, name, asked, scored))
 
     async def chats(request: Request) -> Response:
         asked = ChatRequest.model_validate_json(await request.body())
-        return JSONResponse(await run_in_threadpool(working, partial(chat, network, name, asked)))
+        if asked.stream:
+            async with alone:
+                chunks = await run_in_threadpool(chat_stream, network, name, asked)
+            return StreamingResponse(events(chunks), media_type="text/event-stream")
+        return await working(partial(chat, network, name, asked))
 
     async def models(_: Request) -> Response:
         return JSONResponse({"object": "list", "data": [{"id": name, "object": "model", "created": 0, "owned_by": "embedded"}]})

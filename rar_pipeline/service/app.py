@@ -6,6 +6,7 @@ text.
 """
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from contextlib import AsyncExitStack, aclosing, asynccontextmanager
 from importlib.resources import files
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from pydantic import BaseModel, Field, StringConstraints
 
 from rar_pipeline.corpus.cards import headline
+from rar_pipeline.errors import RarError
 from rar_pipeline.service import feedback as kept
 from rar_pipeline.service import reply
 from rar_pipeline.service.champion import Champion
@@ -92,7 +94,25 @@ def create_app(
     from starlette.concurrency import run_in_threadpool
     from starlette.middleware.trustedhost import TrustedHostMiddleware
 
+    from rar_pipeline.generation.client import Client
+
+    opened = AsyncExitStack()
+    clients: list[Client] = []
+
+    async def client() -> "Client":
+        """The one client of this service, opened for the first who needs it, so that everybody shares its limits."""
+        if not clients:
+            assert model is not None
+            clients.append(await opened.enter_async_context(Client(model, transport)))
+        return clients[0]
+
+    @asynccontextmanager
+    async def lifespan(_: FastAPI) -> AsyncIterator[None]:
+        async with opened:
+            yield
+
     app = FastAPI(
+        lifespan=lifespan,
         title="RAR: talk to the recommender",
         summary="Recommendations of movies for a conversation, by the champion of the pipeline.",
         version=champion.version.fingerprint,
@@ -120,6 +140,10 @@ def create_app(
 
     for path, (file, kind) in PAGE.items():
         page(path, file, kind)
+
+    def pathless(text: str) -> str:
+        """A line of ours without where the file of answers lies."""
+        return text.replace(str(model.cache), model.cache.name) if model and model.cache else text
 
     @app.get("/api/health")
     def health() -> Health:
@@ -150,11 +174,13 @@ def create_app(
         found = await run_in_threadpool(champion.recommend, talk)
         yield ServerSentEvent(event="candidates", data=found.model_dump())
         if model is not None:
-            async for event in reply.answer(champion, talk, found, model, transport):
-                if event.kind == "ranking":
-                    yield ServerSentEvent(event="ranking", data=ranked(champion, found, event))
-                else:
-                    yield ServerSentEvent(event=event.kind, data={"text": event.text})
+            try:
+                async with aclosing(reply.answer(champion, talk, found, await client(), keep=keep is not None)) as events:
+                    async for event in events:
+                        told = ranked(champion, found, event) if event.kind == "ranking" else {"text": pathless(event.text)}
+                        yield ServerSentEvent(event=event.kind, data=told)
+            except RarError as error:  # no key, or the file of answers is damaged
+                yield ServerSentEvent(event="failed", data={"text": pathless(str(error))})
         yield ServerSentEvent(event="done", data={})
 
     @app.post("/api/feedback", responses=refused | unkept)

@@ -6,11 +6,13 @@ import asyncio
 import sys
 import uuid
 from collections.abc import Sequence
+from contextlib import aclosing
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, TypeVar
 
 from rar_pipeline.corpus.cards import headline
+from rar_pipeline.errors import RarError
 from rar_pipeline.service.talk import (
     CHARACTERS,
     MOVIES,
@@ -105,34 +107,44 @@ class Session:
         self.show()
         said = found.said
         if self.model is not None:
-            said = asyncio.run(self.written(talk, found, self.model)) or said
+            try:
+                said = asyncio.run(self.written(talk, found, self.model)) or said
+            except RarError as error:
+                self.print(f"The language model had no say: {error}", "red")
         else:
             self.print(said)
         named = [Named(text=_name(card)[:200], movie_id=card.movie_id) for card in self.shown[:3]]
         self.turns.append(Said(speaker="recommender", text=said[:CHARACTERS], movies=named))
 
     async def written(self, talk: Talk, found: Recommendation, model: LanguageModelHandle) -> str:
-        """The LLM's words as they come, then its order."""
+        """The LLM's words as they come, then its order. Raises RarError where it has no say."""
+        from rar_pipeline.generation.client import Client
         from rar_pipeline.service.reply import answer
 
         whole = ""
-        async for event in answer(self.champion, talk, found, model):
-            if event.kind == "words":
-                whole += event.text
-                self.console.out(_shown(event.text), end="")
-            elif event.kind == "failed":
-                self.print(f"The language model had no say: {event.text}", "red")
-            else:
-                if whole:
-                    self.print("")
-                cards = {card.movie_id: card for card in found.candidates}
-                first = [cards.get(movie) or Card(**self.champion.movie(movie).model_dump(), why=[]) for movie in event.ranking]
-                self.shown = [*first, *(card for card in found.candidates if card.movie_id not in event.ranking)][:MOVIES]
-                self.print(
-                    "In the language model's order:"
-                    + (f" ({event.unmatched} unknown titles left out)" if event.unmatched else "")
-                )
-                self.show()
+        async with (
+            Client(model) as client,
+            aclosing(answer(self.champion, talk, found, client, keep=self.keep is not None)) as events,
+        ):
+            async for event in events:
+                if event.kind == "words":
+                    whole += event.text
+                    self.console.out(_shown(event.text), end="")
+                elif event.kind == "failed":
+                    raise RarError(event.text)
+                else:
+                    if whole:
+                        self.print("")
+                    cards = {card.movie_id: card for card in found.candidates}
+                    first = [
+                        cards.get(movie) or Card(**self.champion.movie(movie).model_dump(), why=[]) for movie in event.ranking
+                    ]
+                    self.shown = [*first, *(card for card in found.candidates if card.movie_id not in event.ranking)][:MOVIES]
+                    self.print(
+                        "In the language model's order:"
+                        + (f" ({event.unmatched} unknown titles left out)" if event.unmatched else "")
+                    )
+                    self.show()
         return whole
 
     def show(self) -> None:

@@ -10,6 +10,7 @@ import time
 from pathlib import Path
 
 import httpx
+import openai
 import pytest
 
 from rar_pipeline.errors import RarError
@@ -168,11 +169,46 @@ def test_writing_stops_at_a_word_and_repeats_with_a_seed(server):
     assert one == two
 
 
+def streamed(server, **body):
+    """Chunks of a chat that is streamed, as openai's own client reads them."""
+    asked = {"model": "m", "messages": [{"role": "user", "content": "Name three colours."}], "temperature": 0, "max_tokens": 24}
+    with openai.OpenAI(base_url=server.base_url, api_key="none", timeout=60).chat.completions.create(
+        stream=True, **asked | body
+    ) as chunks:
+        yield from chunks
+
+
+def test_a_chat_is_streamed_a_token_at_a_time_and_comes_to_the_same_as_a_whole_one(server):
+    asked = {"messages": [{"role": "user", "content": "Name three colours."}], "temperature": 0, "max_tokens": 24}
+    whole = httpx.post(f"{server.base_url}/chat/completions", json=asked, timeout=60).json()
+    *chunks, last = streamed(server, stream_options={"include_usage": True})
+    pieces = [chunk.choices[0].delta.content for chunk in chunks if chunk.choices[0].delta.content]
+    assert "".join(pieces) == whole["choices"][0]["message"]["content"] and len(pieces) > 5
+    assert [chunk.choices[0].finish_reason for chunk in chunks if chunk.choices[0].finish_reason] == [
+        whole["choices"][0]["finish_reason"]
+    ]
+    assert not last.choices and last.usage.model_dump(exclude_none=True) == whole["usage"]
+    assert all(chunk.usage is None for chunk in chunks + list(streamed(server)))
+    word = "".join(pieces)[8:14]
+    stopped = "".join(chunk.choices[0].delta.content or "" for chunk in streamed(server, stop=[word]))
+    assert stopped == "".join(pieces).split(word)[0]
+
+
+def test_a_stream_that_nobody_reads_any_more_gives_the_model_up(server):
+    assert next(
+        streamed(server, max_tokens=8000, messages=[{"role": "user", "content": "Count to a million, one number a line."}])
+    )
+    # thousands of tokens would take minutes: the next call ends in time only if nobody writes them
+    assert complete(server, prompt="The capital of France is", max_tokens=2)["choices"][0]["text"]
+
+
 @pytest.mark.parametrize(
     ("path", "body", "parameter"),
     [
         ("chat/completions", {"messages": [{"role": "user", "content": "x"}], "response_format": {"type": "json_object"}}, "response_format"),
         ("chat/completions", {"messages": []}, "messages"),
+        ("chat/completions", {"messages": [{"role": "user", "content": "long " * 9000}], "stream": True}, "messages"),
+        ("completions", {"prompt": "x", "stream": True}, "stream"),
         ("completions", {"prompt": ""}, "prompt"),
         ("completions", {"prompt": "long " * 9000}, "prompt"),
         ("completions", {"prompt": "x", "logprobs": "many"}, "logprobs"),

@@ -111,6 +111,7 @@ class Writer:
         text = self.say(self.prompts[-1])
         pieces = [text[start : start + 7] for start in range(0, len(text), 7)]
         chunks = [{"index": 0, "delta": {"content": piece}, "finish_reason": None} for piece in pieces]
+        chunks.append({"index": 0, "delta": {}, "finish_reason": "stop"})
         lines = [json.dumps({**about, "object": "chat.completion.chunk", "choices": [chunk]}) for chunk in chunks]
         stream = "".join(f"data: {line}\n\n" for line in [*lines, "[DONE]"])
         return httpx2.Response(200, headers={"content-type": "text/event-stream"}, content=stream.encode())
