@@ -1,0 +1,275 @@
+"""The lake on S3: two machines as two mounts of JuiceFS, with a real S3 server, Redis and the kernel's FUSE beneath."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dagster as dg
+import polars as pl
+import pytest
+
+from rar_pipeline.definitions import build_defs
+from rar_pipeline.files import alone
+from rar_pipeline.resources import Lake
+from rar_pipeline.tables import CASES, MENTIONS, TITLES
+
+from .small_world import free_port, small_settings, small_world
+
+BUCKET, KEY, SECRET = "rar", "planted-key-id", "planted-secret-key"
+BIN = Path(sys.executable).parent
+ROWS = 20_000
+
+READER = """
+import collections, json, sys, time
+import polars as pl
+from pathlib import Path
+path, stop, seen = Path(sys.argv[1]), Path(sys.argv[2]), collections.Counter()
+while not stop.exists():
+    try:
+        frame = pl.read_parquet(path, hive_partitioning=False)
+        seen["whole" if frame.height == int(sys.argv[3]) and frame["year"].n_unique() == 1 else "mixed"] += 1
+    except Exception as error:
+        seen[f"{type(error).__name__}: {error}"[:120]] += 1
+print(json.dumps(seen))
+"""
+
+HOLDER = """
+import sys, time
+from pathlib import Path
+from rar_pipeline.files import alone
+with alone(Path(sys.argv[1]), lambda: print("waits", flush=True)):
+    print("has it", flush=True)
+    time.sleep(600)
+"""
+
+# writes a table under its temporary name, says so, and never moves it into place
+HALF_WAY = """
+import sys, time
+from pathlib import Path
+from rar_pipeline.files import replacing
+with replacing(Path(sys.argv[1])) as temporary:
+    with temporary.open("wb") as file:
+        file.write(b"half of it" * 300_000)
+        file.flush()
+        print("half way", flush=True)
+        time.sleep(600)
+"""
+
+
+@dataclass
+class Machine:
+    """One mount, in processes of its own that can be killed as one."""
+
+    folder: Path
+    start: Callable[[Path], subprocess.Popen[bytes]]
+    process: subprocess.Popen[bytes] | None = None
+
+    def up(self) -> None:
+        self.folder.mkdir(parents=True, exist_ok=True)
+        self.process = self.start(self.folder)
+        wait_for(lambda: os.path.ismount(self.folder), f"mount at {self.folder}")
+
+    def killed(self) -> None:
+        """As if the power had gone: the processes of the mount die and nobody says goodbye."""
+        assert self.process is not None
+        with suppress(ProcessLookupError):
+            os.killpg(self.process.pid, signal.SIGKILL)
+        self.process.wait()
+        subprocess.run(["umount", "-l", str(self.folder)], check=False, capture_output=True)
+
+    @property
+    def lake(self) -> Lake:
+        return Lake(root=str(self.folder / "lake" / "world"))
+
+
+@dataclass
+class Storage:
+    """A bucket, and two machines that have it mounted."""
+
+    place: Path
+    machines: list[Machine] = field(default_factory=list)
+
+
+def wait_for(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
+    end = time.monotonic() + seconds
+    while not true():
+        assert time.monotonic() < end, f"{what}: not within {seconds:.0f} s"
+        time.sleep(0.05)
+
+
+def program(name: str) -> str:
+    found = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ["PATH"]]))
+    if not found:
+        pytest.skip(f"no {name} on this machine; docs/several-machines.md says where it comes from")
+    return found
+
+
+@pytest.fixture(scope="module")
+def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
+    """A real S3 server, Redis that writes every change to disk, a volume, two mounts."""
+    if not os.access("/dev/fuse", os.W_OK) or os.geteuid() != 0:
+        pytest.skip("file systems cannot be mounted here: needs /dev/fuse and root")
+    juicefs, redis, moto = program("juicefs"), program("redis-server"), program("moto_server")
+    boto3 = pytest.importorskip("boto3")
+    place = tmp_path_factory.mktemp("object_storage")
+    secrets = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+    environment = {**os.environ, **secrets}  # the volume itself is told no keys
+    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "start_new_session": True}
+    redis_port, s3_port = free_port(), free_port()
+    data = [
+        "--dir",
+        str(place),
+        "--appendonly",
+        "yes",
+        "--appendfsync",
+        "always",
+        "--save",
+        "",
+        "--maxmemory-policy",
+        "noeviction",
+    ]
+    servers = [
+        subprocess.Popen([redis, "--port", str(redis_port), "--bind", "127.0.0.1", *data], **quiet),
+        subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(s3_port)], **quiet),
+    ]
+    endpoint, meta = f"http://127.0.0.1:{s3_port}", f"redis://127.0.0.1:{redis_port}/1"
+    found = Storage(place)
+
+    def mount(folder: Path) -> subprocess.Popen[bytes]:
+        options = ["--no-usage-report", "--entry-cache", "0", "--dir-entry-cache", "0", "--metrics", f"127.0.0.1:{free_port()}"]
+        command = [juicefs, "mount", *options, "--cache-dir", str(place / f"cache-{folder.name}"), meta, str(folder)]
+        with (place / "mount.log").open("ab") as log:
+            return subprocess.Popen(command, **{**quiet, "stdout": log, "stderr": log})
+
+    try:
+        client = boto3.client(
+            "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
+        )
+        wait_for(lambda: _answers(client), "the S3 server")
+        client.create_bucket(Bucket=BUCKET)
+        volume = ["format", "--storage", "s3", "--bucket", f"{endpoint}/{BUCKET}", meta, "rarlake"]
+        made = subprocess.run([juicefs, *volume], env=environment, capture_output=True, text=True, timeout=120)
+        assert made.returncode == 0, made.stderr
+        found.machines = [Machine(place / name, mount) for name in ("one", "two")]
+        for machine in found.machines:
+            machine.up()
+        yield found
+    finally:
+        for machine in found.machines:
+            if machine.process is not None:
+                machine.killed()
+        for server in servers:
+            server.kill()
+            server.wait()
+
+
+def _answers(client: object) -> bool:
+    try:
+        client.list_buckets()  # type: ignore[attr-defined]
+    except Exception:
+        return False
+    return True
+
+
+def titles(year: int) -> pl.DataFrame:
+    rows = [dict.fromkeys(TITLES.schema) | {"movie_id": f"tt{row:07}", "title": f"Film {row}"} for row in range(ROWS)]
+    return TITLES.conform(pl.DataFrame(rows, schema=TITLES.schema).with_columns(year=pl.lit(year, TITLES.schema["year"])))
+
+
+def year_of(lake: Lake) -> int:
+    return int(lake.read(TITLES)["year"].unique().item())
+
+
+def test_another_machine_reads_a_table_that_is_being_replaced_whole_and_never_misses_it(storage: Storage, tmp_path: Path) -> None:
+    one, two = (machine.lake for machine in storage.machines)
+    one.write(TITLES, titles(1900))
+    stop = tmp_path / "stop"
+    arguments = [str(two.file(TITLES)), str(stop), str(ROWS)]
+    with subprocess.Popen([sys.executable, "-c", READER, *arguments], stdout=subprocess.PIPE, text=True) as reader:
+        for year in range(1901, 1916):
+            one.write(TITLES, titles(year))
+            assert year_of(two) == year  # at once, not when some cache has grown old
+        stop.touch()
+        seen = json.loads(reader.communicate(timeout=60)[0])
+    assert set(seen) == {"whole"}
+    assert seen["whole"] > 0
+
+
+def test_an_asset_is_made_by_one_machine_at_a_time(storage: Storage) -> None:
+    first, second = (machine.lake.path / ".locks" / "movies" for machine in storage.machines)
+    holder = [sys.executable, "-c", HOLDER, str(first)]
+    with subprocess.Popen(holder, stdout=subprocess.PIPE, text=True) as running:
+        assert running.stdout is not None
+        assert running.stdout.readline() == "has it\n"
+        waited: list[bool] = []
+
+        def waiting() -> None:
+            waited.append(True)
+            running.kill()  # what dies lets go
+
+        with alone(second, waiting):
+            assert waited == [True]
+
+
+def test_a_machine_that_dies_half_way_leaves_the_table_as_it_was_and_loses_nothing_that_was_written(storage: Storage) -> None:
+    one, two = storage.machines
+    one.lake.write(TITLES, titles(1950))
+    half = [sys.executable, "-c", HALF_WAY, str(one.lake.file(TITLES))]
+    with subprocess.Popen(half, stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        assert writer.stdout.readline() == "half way\n"
+        one.lake.write(TITLES, titles(1951), name="beside")
+        one.killed()  # right after the write of the other table has returned
+        writer.kill()
+    assert year_of(two.lake) == 1950
+    assert set(two.lake.read(TITLES, name="beside")["year"]) == {1951}
+    shutil.rmtree(one.folder.parent / "cache-one", ignore_errors=True)  # nothing of it may have lain there alone
+    one.up()
+    assert year_of(one.lake) == 1950
+    assert set(one.lake.read(TITLES, name="beside")["year"]) == {1951}
+    one.lake.write(TITLES, titles(1952))
+    assert year_of(two.lake) == 1952
+
+
+@pytest.mark.slow
+def test_a_second_machine_goes_on_with_the_next_data_set_of_what_the_first_has_made(storage: Storage, tmp_path: Path) -> None:
+    sources = small_world(tmp_path / "world")
+    corpus = dg.AssetSelection.groups("sources", "corpus") - dg.AssetSelection.assets("item_embeddings")
+    conversations = dg.AssetSelection.groups("conversations")
+    one, two = storage.machines
+    made(one, sources, corpus | conversations, "redial")
+    made(two, sources, conversations, "inspired")
+    for machine, dataset in ((one, "inspired"), (two, "redial")):
+        cases = machine.lake.read(CASES, dataset)
+        assert len(cases) > 0
+        assert cases["dataset"].unique().to_list() == [dataset]
+    linked = two.lake.read(MENTIONS, "inspired")["movie_id"].drop_nulls()  # by the index that the other machine made
+    assert len(linked) > 0
+    assert linked.is_in(one.lake.read(TITLES)["movie_id"].implode()).all()
+
+
+def made(machine: Machine, sources: Path, selection: dg.AssetSelection, dataset: str) -> None:
+    definitions = build_defs(settings=small_settings(sources, machine.folder / "lake"))
+    job = definitions.resolve_implicit_global_asset_job_def()
+    with dg.DagsterInstance.ephemeral() as instance:
+        keys = sorted(selection.resolve(definitions.resolve_asset_graph()))
+        result = job.execute_in_process(instance=instance, partition_key=dataset, asset_selection=keys)
+    assert result.success
+
+
+def test_keys_of_the_storage_lie_neither_in_the_lake_nor_in_what_is_known_of_it(storage: Storage) -> None:
+    lake = storage.machines[0].folder / "lake"
+    known = [*storage.place.rglob("*.aof"), storage.place / "mount.log"]
+    files = [path for path in (*lake.rglob("*"), *known) if path.is_file()]
+    assert {".parquet", ".aof", ".log"} <= {path.suffix for path in files}
+    assert not [path for path in files if SECRET.encode() in path.read_bytes()]
