@@ -86,7 +86,7 @@ def spoken(context: str | Sequence[tuple[str, str]]) -> str:
 def load_retriever(
     dataset: str, version: str, *, lake: str | Path | None = None, encode: Encode | None = None, device: str = "cpu"
 ) -> LoadedRetriever:
-    """A version (`round_0`, `round_1`, ...) of a data set's retriever, ready to search; takes some seconds on 300,000 movies.
+    """A version (`round_0`, `round_1`, `round_1_odds`, ...) of a data set's retriever, ready to search; takes some seconds on 300,000 movies.
 
     lake: the folder of a world, as `lake/sample`; by default the settings'. encode: texts to unit-length embeddings (n, E), in place of the encoder
     that the version was trained with. Raises RarError where the version is not there or its weights were changed.
@@ -106,11 +106,11 @@ def load_retriever(
 
 
 def versions(dataset: str, *, lake: str | Path | None = None) -> list[Version]:
-    """Records of all rounds of a data set, oldest first; empty where there is none."""
+    """Records of all rounds of a data set, oldest first, and after round 1 those of its other objectives; empty where there is none."""
     from rar_pipeline.retriever.version import RECORD, read_record
 
     found = [read_record(path.parent) for path in _root(lake).glob(f"retriever/round_*/dataset={dataset}/{RECORD}")]
-    return sorted(found, key=lambda record: int(record.name.removeprefix("round_")))
+    return sorted(found, key=lambda record: (int(record.name.split("_")[1]), record.name))
 
 
 def compare(dataset: str, one: str, other: str, *, lake: str | Path | None = None) -> pl.DataFrame:

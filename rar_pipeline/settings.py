@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, get_args
 from urllib.parse import urlsplit
 
 from pydantic import Field, SecretStr, StringConstraints, ValidationError
@@ -119,6 +119,9 @@ class Settings(BaseSettings):
     )
     epochs: int = Field(12, ge=1, description="most epochs over the data set's own dialogues; early stopping ends them sooner")
     tuning_learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate over the data set's own dialogues")
+    average: float = Field(
+        2.0, ge=0, description="epochs over which the weights that are judged and kept are averaged; 0: the last step's weights themselves"
+    )
     patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")
     devices: int = Field(
         1,
@@ -141,6 +144,11 @@ class Settings(BaseSettings):
         "dpo",
         description="what a round learns from: dpo (the paper's), odds, mult_dpo, pl_rloo, lambda_credit, or sft, the control that only goes on with "
         "supervision; see docs/preference.md",
+    )
+    objectives: tuple[Objective, ...] = Field(
+        get_args(Objective),
+        description="objectives that are compared: round 1 is trained once more with each beside `objective`, from the same feedback, and evaluated "
+        "with the LLM; as JSON, [] for none",
     )
     asked_sets: Literal["auto", "open", "holding"] = Field(
         "auto",
@@ -322,6 +330,11 @@ class Settings(BaseSettings):
         if self.asked_sets == "auto":
             return self.objective not in ("pl_rloo", "lambda_credit")
         return self.asked_sets == "open"
+
+    @property
+    def further_objectives(self) -> tuple[Objective, ...]:
+        """Objectives that are compared with that of the rounds."""
+        return tuple(one for one in dict.fromkeys(self.objectives) if one != self.objective) if self.rounds else ()
 
     @property
     def cases_to_check(self) -> int:

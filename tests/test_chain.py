@@ -169,9 +169,12 @@ def test_every_system_answers_the_same_cases_and_the_llm_those_that_the_settings
     for split, asked in cases.group_by("split"):
         found = lists.filter(pl.col("split") == split[0])
         sizes = dict(found.group_by("system").len().iter_rows())
+        further = [f"round_1_{objective}" for objective in chain.settings.further_objectives]
+        retrievers = ("round_0", "round_1", *further)
         assert {system: count for system, count in sizes.items() if "+llm" not in system} == dict.fromkeys(
-            ("popularity", "bm25", "dense", "ease", "round_0", "round_1"), len(asked)
+            ("popularity", "bm25", "dense", "ease", *retrievers), len(asked)
         )
+        assert {system.split("+llm")[0] for system in sizes if "+llm" in system} == set(retrievers)
         assert {count for system, count in sizes.items() if "+llm" in system} == {chain.settings.judged_cases}
 
 

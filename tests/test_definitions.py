@@ -55,7 +55,7 @@ retriever      chat_cases <- movies
 retriever      pretrained/retriever <- cases chat_cases item_embeddings mentions rating_sequences
 retriever      round_0/retriever <- cases pretrained/retriever
 preference     judge_check <- cases round_0/retriever title_index
-evaluation     recommendations <- cases mentions {every_retriever}
+evaluation     recommendations <- cases mentions {retrievers_and_objectives}
 evaluation     metrics <- cases recommendations
 evaluation     champion <- cases metrics recommendations {every_retriever}
 evaluation     leaderboard <- champion metrics
@@ -63,6 +63,7 @@ evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 experiments    judge_experiment <- cases mentions round_0/retriever
 """
+OBJECTIVES = "preference     round_1/objectives <- round_0/retriever round_1/feedback round_1/preferences"
 ONE_ROUND = """
 preference     round_{now}/feedback <- cases judge_check round_{before}/retriever title_index
 preference     round_{now}/preferences <- round_{now}/feedback
@@ -92,9 +93,13 @@ def test_lineage_is_the_flow_of_data_and_every_round_follows_the_one_before(roun
     outside = OUTSIDE_THE_ROUNDS.format(
         every_source=" ".join(sorted(f"source_movies/{source}" for source in SOURCES)),
         every_retriever=" ".join(f"round_{number}/retriever" for number in range(rounds + 1)),
+        retrievers_and_objectives=" ".join(
+            sorted([*(f"round_{number}/retriever" for number in range(rounds + 1)), *(["round_1/objectives"] if rounds else [])])
+        ),
     )
     chain = "".join(ONE_ROUND.format(now=number, before=number - 1) for number in range(1, rounds + 1))
-    assert lineage(definitions(rounds=rounds)) == lines(outside + chain)
+    assert lineage(definitions(rounds=rounds)) == lines(outside + chain + (OBJECTIVES if rounds else ""))
+    assert not any("objectives" in line for line in lineage(definitions(rounds=rounds, objectives=("dpo",))))
 
 
 def test_what_belongs_to_a_data_set_has_the_three_as_partitions_and_nothing_else_has_partitions() -> None:
@@ -111,6 +116,7 @@ def test_what_belongs_to_a_data_set_has_the_three_as_partitions_and_nothing_else
             "round_0/retriever",
             "judge_check",
             "judge_experiment",
+            "round_1/objectives",
             "recommendations",
             "metrics",
             "champion",

@@ -2,6 +2,7 @@
 
 from contextlib import ExitStack
 from datetime import UTC, datetime
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import dagster as dg
@@ -65,13 +66,18 @@ def contenders(lake: Lake, dataset: str, settings: Settings) -> "dict[str, Path]
     return incumbent(lake.path, lake.folder("evaluation", "champion", dataset), rounds, settings.model_dump()) | rounds
 
 
+def compared_with(settings: Settings) -> list[dg.AssetKey]:
+    """The asset that holds the versions of further objectives, where there are any."""
+    return [dg.AssetKey(["round_1", "objectives"])] if settings.further_objectives else []
+
+
 def recommendations(settings: Settings) -> dg.AssetsDefinition:
     """The asset `recommendations`."""
     names = [f"round_{number}" for number in range(settings.rounds + 1)]
 
     @dg.asset(
         name="recommendations",
-        deps=[cases, mentions, *(dg.AssetKey([name, "retriever"]) for name in names)],
+        deps=[cases, mentions, *(dg.AssetKey([name, "retriever"]) for name in names), *compared_with(settings)],
         partitions_def=DATASET,
         group_name="evaluation",
         kinds={"openai"},
@@ -82,6 +88,7 @@ def recommendations(settings: Settings) -> dg.AssetsDefinition:
     @told
     def recommended(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
         from rar_pipeline.evaluation.systems import recommend
+        from rar_pipeline.preference.compared import made_versions
 
         dataset = context.partition_key
         others = {name: LanguageModel(**(language_model.model_dump() | {"model": name})) for name in settings.backbones}
@@ -98,6 +105,7 @@ def recommendations(settings: Settings) -> dg.AssetsDefinition:
                 settings,
                 context.log.info,
                 indexes=lake.folder("evaluation", "bm25"),
+                compared=made_versions(partial(lake.folder, "retriever", part=dataset), settings),
                 backbones={name: running.enter_context(judge(lake, model, context.log.info)) for name, model in others.items()},
             )
         sizes = frame.group_by("split", "system").len().sort("split", "system")
@@ -236,7 +244,7 @@ def leaderboard(settings: Settings) -> dg.AssetsDefinition:
 
         scores = all_of(lake, METRICS)
         scores = with_champion(scores, served(lake, scores, settings))
-        against = references(settings.rounds, settings.backbones)
+        against = references(settings.rounds, settings.backbones, settings.further_objectives)
         frame = pl.concat([board(scores, scope=scope, references=against, seed=settings.seed) for scope in ("all", "judged")])
         shown = frame.filter(
             (pl.col("split") == "test")
@@ -280,7 +288,7 @@ def report(settings: Settings) -> dg.AssetsDefinition:
             lake.read(MOVIES),
             tables,
             lake.read(LEADERBOARD),
-            _versions(lake, datasets, settings.rounds),
+            _versions(lake, datasets, settings),
             _feedback(lake, settings.rounds),
             read_records(lake.path),
             served=served(lake, tables["metrics"], settings),
@@ -321,12 +329,15 @@ def _contents(lake: Lake, datasets: "Iterable[str]") -> dict[str, str]:
     return {name: content for name, content in found.items() if content}
 
 
-def _versions(lake: Lake, datasets: "Iterable[str]", rounds: int) -> "list[Version]":
+def _versions(lake: Lake, datasets: "Iterable[str]", settings: Settings) -> "list[Version]":
+    from rar_pipeline.preference.compared import records
     from rar_pipeline.retriever.version import read_record
 
-    return [
-        read_record(lake.folder("retriever", f"round_{number}", dataset)) for dataset in datasets for number in range(rounds + 1)
-    ]
+    found = []
+    for dataset in datasets:
+        found += [read_record(path) for path in rounds_of(lake, dataset, settings).values()]
+        found += records(partial(lake.folder, "retriever", part=dataset), settings)
+    return found
 
 
 def _feedback(lake: Lake, rounds: int) -> list[tuple[str, int, pl.DataFrame]]:

@@ -11,6 +11,7 @@ import polars as pl
 from rar_pipeline.defs.conversations import cases
 from rar_pipeline.defs.retriever import described, encoder, read_catalogue
 from rar_pipeline.defs.shell import DATASET, checks, publish, told
+from rar_pipeline.metadata import table_value
 from rar_pipeline.resources import Lake, LanguageModel
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import CASES, FEEDBACK, JUDGE_CHECK, MOVIES, PREFERENCES, TITLES
@@ -171,10 +172,54 @@ def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
     return trained
 
 
+def objectives(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `round_1/objectives`."""
+    name, parent = "round_1", "round_0"
+
+    @dg.asset(
+        key=[name, "objectives"],
+        deps=[dg.AssetKey([name, "feedback"]), dg.AssetKey([name, "preferences"]), dg.AssetKey([parent, "retriever"])],
+        partitions_def=DATASET,
+        group_name="preference",
+        kinds={"pytorch"},
+        pool="accelerator",
+        description="Round 1 once more with every further objective (RAR_OBJECTIVES), the control among them, from the same feedback: versions to "
+        f"compare, no candidates for champion. {', '.join(settings.further_objectives)}.",
+    )
+    @told
+    def compared(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
+        from rar_pipeline.preference.compared import objective_versions
+
+        dataset = context.partition_key
+        with judge(lake, language_model, context.log.info) as ask:
+            made = objective_versions(
+                partial(lake.folder, "retriever", part=dataset),
+                lake.read(CASES, dataset),
+                lake.read(FEEDBACK, dataset, f"{name}_feedback"),
+                lake.read(PREFERENCES, dataset, f"{name}_preferences"),
+                lake.read(MOVIES),
+                read_catalogue(lake),
+                encoder(settings, context.log.info),
+                ask,
+                settings,
+                context.log.info,
+            )
+        rows = [
+            {"version": version.name, "trained_now": now, "weights_sha256": version.weights_sha256, **version.figures}
+            for version, now in made
+        ]
+        return dg.MaterializeResult(
+            metadata={"versions": table_value(rows) if rows else dg.MetadataValue.text("none: no feedback that teaches")}
+        )
+
+    return compared
+
+
 def round_assets(settings: Settings) -> list[dg.AssetsDefinition]:
-    """The chain of all preference rounds."""
-    return [
+    """The chain of all preference rounds, and beside the first what its feedback teaches by other objectives."""
+    chain = [
         asset
         for number in range(1, settings.rounds + 1)
         for asset in (feedback(number, settings), preferences(number), retriever(number, settings))
     ]
+    return [*chain, *([objectives(settings)] if settings.further_objectives else [])]

@@ -14,6 +14,7 @@ from rar_pipeline.evaluation.champion import told
 from rar_pipeline.evaluation.corpus_records import CorpusRecords
 from rar_pipeline.evaluation.data_quality import data_quality
 from rar_pipeline.evaluation.judge_section import checked
+from rar_pipeline.evaluation.objective_section import compared
 from rar_pipeline.evaluation.report import ReportInputs
 from rar_pipeline.evaluation.systems import after_llm, descriptions, with_champion
 from rar_pipeline.files import sha256_of
@@ -52,6 +53,9 @@ def report_inputs(
     claims |= {f"round_{number}": f"Preference round {number}" for number in range(1, settings.rounds + 1)}
     claims["round_0"] = "The supervised retriever"
     made = set(leaderboard["system"].unique())
+    said_of = descriptions(settings.rounds, settings.backbones, settings.further_objectives)
+    names = {f"round_{number}" for number in range(settings.rounds + 1)}
+    rounds = [version for version in versions if version.name in names]
     return ReportInputs(
         world=settings.world,
         preset=settings.preset,
@@ -64,7 +68,7 @@ def report_inputs(
         recommendations=tables["recommendations"],
         metrics=with_champion(tables["metrics"], served),
         leaderboard=leaderboard,
-        systems={name: said for name, said in descriptions(settings.rounds, settings.backbones).items() if name in made},
+        systems={name: said for name, said in said_of.items() if name in made},
         claims=claims,
         shown_systems=list(dict.fromkeys(shown)),
         champions={dataset: told(champion) for dataset, champion in champions.items()},
@@ -76,10 +80,11 @@ def report_inputs(
         candidates=settings.candidates,
         cutoff_year=settings.llm_cutoff_year,
         curves={
-            name: curves(versions, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))
+            name: curves(rounds, figure) for name, figure in (("validation R@20", "recall_20"), ("validation N@10", "ndcg_10"))
         },
         feedback=feedback,
         judge_checks=checked(tables["judge_check"], settings),
+        objectives=compared(tables["metrics"], versions, "test", settings.seed),
         dropped=dropped_mentions(tables["mentions"]),
         data_quality=data_quality(movies, records or CorpusRecords()),
     )

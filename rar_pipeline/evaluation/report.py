@@ -15,7 +15,15 @@ from typing import TYPE_CHECKING, Any
 
 import polars as pl
 
-from rar_pipeline.evaluation import breakdown_sections, judge_section, origin_sections, plots, published, quality_sections
+from rar_pipeline.evaluation import (
+    breakdown_sections,
+    judge_section,
+    objective_section,
+    origin_sections,
+    plots,
+    published,
+    quality_sections,
+)
 from rar_pipeline.evaluation import report_sections as sections
 from rar_pipeline.evaluation.breakdown_sections import DATASET_NAMES
 from rar_pipeline.evaluation.breakdowns import (
@@ -70,6 +78,7 @@ class ReportInputs:
     curves: Mapping[str, pl.DataFrame] = field(default_factory=dict)  # label of the vertical axis -> series, epoch, value
     feedback: Sequence[tuple[str, int, pl.DataFrame]] = ()  # (data set, round, FEEDBACK)
     judge_checks: Mapping[str, judge_section.Checked] = field(default_factory=dict)  # data set -> whether the judge can teach
+    objectives: Sequence[objective_section.Row] = ()  # what each objective made of the same feedback
     dropped: pl.DataFrame = field(  # what was left out, where and why
         default_factory=lambda: pl.DataFrame(schema={"table": pl.String, "reason": pl.String, "rows": pl.Int64})
     )
@@ -133,6 +142,9 @@ def render_report(inputs: ReportInputs) -> str:
             cutoff=inputs.cutoff_year,
         ),
         judge_blocks=judge_section.judge_check_section(inputs.judge_checks),
+        objective_blocks=objective_section.section(
+            inputs.objectives, inputs.metrics["dataset"].unique(maintain_order=True).to_list(), inputs.judge_checks
+        ),
         champion_blocks=origin_sections.champions(inputs.champion_records, inputs.champion_histories),
         published_blocks=origin_sections.beside_published(inputs.leaderboard, inputs.split),
         lineage_blocks=[origin_sections.lineage(inputs.retrievers), *origin_sections.contents(inputs.contents, inputs.upstream)],
@@ -157,6 +169,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "champion_history": {dataset: list(changes) for dataset, changes in inputs.champion_histories.items()},
         "corpus": sections.corpus_facts(inputs.movies) | (as_json(inputs.data_quality) if inputs.data_quality else {}),
         "conversations": sections.link_facts(inputs.mentions, inputs.cases),
+        "objectives": list(inputs.objectives),
         "judge_check": judge_section.as_json(inputs.judge_checks),
         "feedback": sections.feedback_facts(inputs.feedback),
         "dropped": inputs.dropped.to_dicts(),

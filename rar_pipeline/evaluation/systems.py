@@ -12,12 +12,13 @@ import polars as pl
 from rar_pipeline.evaluation import baselines, lexical
 from rar_pipeline.generation.candidates import candidates_of
 from rar_pipeline.generation.questions import Answer, Question
+from rar_pipeline.preference.compared import CONTROL, version_name
 from rar_pipeline.preference.fusion import RankedCase, cross_fitted_weights, fit_weight, fuse
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Encode, build_queries
 from rar_pipeline.retriever.search import build_index, search
 from rar_pipeline.retriever.version import load
-from rar_pipeline.settings import Settings
+from rar_pipeline.settings import Objective, Settings
 
 LENGTH = 50
 LLM_ALONE = "llm_alone"
@@ -55,7 +56,7 @@ def before_llm(system: str) -> str | None:
     return version if plus else None
 
 
-def descriptions(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]:
+def descriptions(rounds: int, backbones: Collection[str] = (), objectives: Collection[Objective] = ()) -> dict[str, str]:
     """One line on every system, in the order of reports."""
     names = {
         "popularity": "The movies that training conversations name most, for everybody the same",
@@ -66,12 +67,17 @@ def descriptions(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]
     }
     for number in range(1, rounds + 1):
         names[f"round_{number}"] = f"The retriever after preference round {number}"
+    for objective in objectives:
+        what = "supervision goes on, the control" if objective == CONTROL else f"objective {objective}"
+        names[version_name(objective)] = f"The retriever after round 1 with the same feedback, {what}"
     names[LLM_ALONE] = "The LLM without candidates"
     for number in range(rounds + 1):
         names[after_llm(f"round_{number}")] = f"round_{number}'s candidates, re-ranked by the LLM"
         names[fused(f"round_{number}")] = (
             "The same, the LLM's order fused with the retriever's scores; weight fitted on validation cases"
         )
+    for version in map(version_name, objectives):
+        names[after_llm(version)] = f"{version}'s candidates, re-ranked by the LLM"
     for model in backbones:
         names[after_llm(f"round_{rounds}", model)] = f"The same candidates, re-ranked by {model}"
     names[INCUMBENT] = "The champion of an earlier run, whose weights are no longer those of a round"
@@ -81,13 +87,15 @@ def descriptions(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]
     return names
 
 
-def references(rounds: int, backbones: Collection[str] = ()) -> dict[str, str]:
+def references(rounds: int, backbones: Collection[str] = (), objectives: Collection[Objective] = ()) -> dict[str, str]:
     """For each system the one that it has to beat."""
     found = {"ease": "popularity", "bm25": "popularity", "dense": "popularity", "round_0": "ease", LLM_ALONE: "round_0"}
     found |= {f"round_{number}": "round_0" for number in range(1, rounds + 1)}
     found |= {after_llm(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
     found |= {fused(f"round_{number}"): f"round_{number}" for number in range(rounds + 1)}
     found |= {after_llm(f"round_{rounds}", model): after_llm(f"round_{rounds}") for model in backbones}
+    for version in map(version_name, objectives):
+        found |= {version: "round_0", after_llm(version): version}
     return found | {after_llm(INCUMBENT): INCUMBENT, fused(INCUMBENT): INCUMBENT, INCUMBENT: "ease", CHAMPION: "ease"}
 
 
@@ -121,13 +129,15 @@ def recommend(
     indexes: Path,
     backbones: Mapping[str, Ask] | None = None,
     weights: Mapping[str, float] | None = None,
+    compared: Mapping[str, Path] | None = None,
 ) -> pl.DataFrame:
     """The table RECOMMENDATIONS of validation and test: all systems without the LLM on all cases, those with it on the judged cases.
 
     `versions`: name of each retriever version -> its folder, the newest round last. `ask` puts questions to the LLM, None: there is none.
     `generates`: it writes lists, so it is also asked without candidates. `indexes`: where the index of BM25 is kept. `backbones`: further
     LLMs by name, that re-rank the last version's candidates. `weights`: of the LLM in the fused list of a version, where there are no validation
-    cases to fit one on. Where an answer failed, the retriever's order stands.
+    cases to fit one on. `compared`: further versions, listed in their own order and as the LLM re-ranks them. Where an answer failed, the
+    retriever's order stands.
     """
     asked = cases.filter(pl.col("split") != "train").sort("split", "case_id")
     queries = build_queries(asked, catalogue, encode, turns=settings.context_turns, max_history=settings.max_history)
@@ -142,7 +152,7 @@ def recommend(
     if ask and generates:
         nothing: dict[str, list[str]] = {case_id: [] for case_id in judged["case_id"]}
         frames.append(_answered(judged, LLM_ALONE, ask(_questions(judged, nothing, movies)), nothing))
-    for name, folder in versions.items():
+    for name, folder in {**(compared or {}), **versions}.items():
         retriever, version = load(folder)
         rows, scores = search(build_index(retriever, catalogue, version.known), queries, LENGTH)
         lists = [[catalogue.movie_ids[row] for row in found if row >= 0] for found in rows]
@@ -159,7 +169,7 @@ def recommend(
         turned = [replace(one, candidates=one.candidates[::-1]) for one in questions if one.question_id in probed]
         after = _answered(judged, after_llm(name), ask(questions), shown, ask(turned) if turned else ())
         frames.append(after)
-        if name in (weights or {}) or not judged.filter(split="validation").is_empty():
+        if name in (weights or {}) or (name in versions and not judged.filter(split="validation").is_empty()):
             frames.append(_fused(judged, name, pl.concat([own, after]), settings, (weights or {}).get(name)))
         for model, ask_other in (backbones or {}).items() if newest else ():
             frames.append(_answered(judged, after_llm(name, model), ask_other(questions), shown))

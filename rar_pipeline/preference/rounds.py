@@ -132,8 +132,11 @@ def preference_round(
     ask: Ask,
     settings: Settings,
     log: Callable[[str], None],
+    *,
+    name: str = "",
 ) -> tuple[Version, bool]:
-    """Train round `number` from the version in `parent` into `folder`. Gives its record and whether it was trained now.
+    """Train round `number` from the version in `parent` into `folder`. Gives its record and whether it was trained now. `name`: of the version,
+    where it is not `round_<number>`.
 
     The version kept is that of the best epoch on validation, the start included: a round that makes things worse ends with the weights that it began
     with, and its record says so (`ended_where_it_began`, and what the best trained epoch reached). A version that was made from the same parent,
@@ -196,7 +199,9 @@ def preference_round(
     }
     log(told(config.watched, figures))
     network, known = before.network, before.known
-    version = Version(f"round_{number}", before.dataset, fingerprint, before.name, network, made_from, known, figures, curve)
+    version = Version(
+        name or f"round_{number}", before.dataset, fingerprint, before.name, network, made_from, known, figures, curve
+    )
     return save(folder, retriever, version), True
 
 

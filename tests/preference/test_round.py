@@ -8,6 +8,7 @@ import polars as pl
 import pytest
 
 from rar_pipeline.generation.questions import Answer, Question
+from rar_pipeline.preference.compared import made_versions, objective_versions, version_name
 from rar_pipeline.preference.feedback import build_preferences
 from rar_pipeline.preference.rounds import AFTER_LLM, ancestry, feedback_of_round, preference_round
 from rar_pipeline.retriever.examples import build_queries
@@ -184,3 +185,30 @@ def test_a_round_goes_from_feedback_to_a_version(world: World, parent: Path, obj
     assert feedback.group_by("case_id").len()["len"].unique().to_list() == [sets]
     version, _ = train(world, parent, feedback, f"whole_{objective}", settings)
     assert version.figures["contexts"] == 60 and version.curve[-1]["kl"] > 0
+
+
+def test_objectives_are_compared_on_the_same_feedback_in_the_same_steps_and_only_while_it_teaches(
+    world: World,  # noqa: F811
+    parent: Path,
+) -> None:
+    few = ("dpo", "odds", "lambda_credit", "sft")
+    settings = SETTINGS.model_copy(update={"objectives": few, "preference_epochs": 1, "sft_weight": 1.0, "rounds": 1})
+    folder = parent / "compared"
+    folder.mkdir()
+    (folder / "round_0").symlink_to(parent / "round_0")
+
+    def compare(feedback: pl.DataFrame) -> list[tuple[Version, bool]]:
+        tables = world.cases, feedback, build_preferences(feedback), movies(world), world.catalogue, world.encode
+        return objective_versions(lambda name: folder / name, *tables, nobody, settings, print)
+
+    taught = winning(world, parent, 10)
+    made = [version for version, now in compare(taught) if now]
+    names = ["round_1_odds", "round_1_lambda_credit", "round_1_sft"]
+    assert [version.name for version in made] == names == list(made_versions(lambda name: folder / name, settings))
+    assert "dpo" not in settings.further_objectives and version_name("sft") == names[-1]
+    assert len({(version.training["feedback"], version.figures["contexts"], len(version.curve)) for version in made}) == 1
+    assert len({version.curve[-1]["kl"] for version in made}) == 3, "each objective taught something else"
+    assert {version.parent for version in made} == {"round_0"}
+    assert not any(now for _, now in compare(taught)), "kept while the feedback stays"
+    assert compare(FEEDBACK.empty()) == []
+    assert not made_versions(lambda name: folder / name, settings), "what other feedback taught is not read as this one's"
