@@ -1,7 +1,7 @@
 # make run               everything on the bundled sample world            make run SOURCES=../mirror PRESET=full    on real data
 # make test              set-up, lint, types, tests                        make test-all                             the slow tests too
 # make dev               the Dagster UI and daemon on port 3000            make evaluate DATASET=redial TEST=folder   on held-out test files
-.PHONY: setup run dev check test test-all chaos evaluate rollback chat bench prune clean lock
+.PHONY: setup run dev check audit test test-all chaos evaluate rollback chat bench prune clean lock
 export DAGSTER_HOME := $(CURDIR)
 # threads that wait sleep: where they spin, two processes on a few cores slow each other several times
 export OMP_WAIT_POLICY := PASSIVE
@@ -27,6 +27,10 @@ dev: setup
 
 check: setup
 	$(BIN)/ruff format --check . && $(BIN)/ruff check . && $(BIN)/mypy
+	@$(BIN)/python scripts/audit.py
+
+audit: setup ## known faults of the locked packages; says so in a line where no service that knows them can be reached
+	@$(BIN)/python scripts/audit.py
 
 test: check
 	$(BIN)/pytest -m "not slow"
