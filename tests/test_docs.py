@@ -43,7 +43,7 @@ INSIDE = re.compile(r"(?:rar_pipeline|tests|sql|docs|benchmarks|examples|scripts
 
 NO_SETTINGS = {"RAR_X": "stands for any", "RAR_TEST_MIRROR": "read by the tests alone"}
 OURS = {"make", "python", "python3", "pytest", "rar", "dagster"}
-OUTSIDE = {"find", "duckdb", "sqlite3", "vllm", "git", "cp"}  # of other people: not checked
+OUTSIDE = {"find", "duckdb", "sqlite3", "vllm", "git", "cp", "juicefs", "redis-server"}  # of other people: not checked
 SCRIPTS = {point.name for point in importlib.metadata.entry_points(group="console_scripts")}
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shlex
 import shutil
 import signal
 import subprocess
@@ -107,6 +108,15 @@ def wait_for(true: Callable[[], bool], what: str, seconds: float = 60) -> None:
         time.sleep(0.05)
 
 
+def documented(begin: str, here: dict[str, str]) -> list[str]:
+    """Arguments of the page's command that begins so, with the addresses and folders of this test; without the program."""
+    page = (Path(__file__).parent.parent / "docs" / "several-machines.md").read_text(encoding="utf-8")
+    (line,) = (line for line in page.splitlines() if line.startswith(begin))
+    for there, own in here.items():
+        line = line.replace(there, own)
+    return shlex.split(line)[1:]
+
+
 def program(name: str) -> str:
     found = shutil.which(name, path=os.pathsep.join([str(BIN), os.environ["PATH"]]))
     if not found:
@@ -122,43 +132,41 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
     juicefs, redis, moto = program("juicefs"), program("redis-server"), program("moto_server")
     boto3 = pytest.importorskip("boto3")
     place = tmp_path_factory.mktemp("object_storage")
-    secrets = {"AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
-    environment = {**os.environ, **secrets}  # the volume itself is told no keys
-    quiet = {"stdout": subprocess.DEVNULL, "stderr": subprocess.DEVNULL, "env": environment, "start_new_session": True}
+    (place / "redis").mkdir()
     redis_port, s3_port = free_port(), free_port()
-    data = [
-        "--dir",
-        str(place),
-        "--appendonly",
-        "yes",
-        "--appendfsync",
-        "always",
-        "--save",
-        "",
-        "--maxmemory-policy",
-        "noeviction",
-    ]
-    servers = [
-        subprocess.Popen([redis, "--port", str(redis_port), "--bind", "127.0.0.1", *data], **quiet),
-        subprocess.Popen([moto, "-H", "127.0.0.1", "-p", str(s3_port)], **quiet),
-    ]
-    endpoint, meta = f"http://127.0.0.1:{s3_port}", f"redis://127.0.0.1:{redis_port}/1"
-    found = Storage(place)
+    endpoint = f"http://127.0.0.1:{s3_port}"
+    here = {
+        "--bind 10.0.0.5 --port 6379": f"--bind 127.0.0.1 --port {redis_port}",
+        "/var/lib/redis": str(place / "redis"),
+        "10.0.0.5:6379": f"127.0.0.1:{redis_port}",
+        "https://s3.example/rar": f"{endpoint}/{BUCKET}",
+    }
+    environment = {**os.environ, "AWS_ACCESS_KEY_ID": KEY, "AWS_SECRET_ACCESS_KEY": SECRET, "AWS_REGION": "us-east-1"}
+
+    def start(command: list[str], log: str) -> subprocess.Popen[bytes]:
+        with (place / log).open("ab") as said:
+            return subprocess.Popen(command, stdout=said, stderr=said, env=environment, start_new_session=True)
 
     def mount(folder: Path) -> subprocess.Popen[bytes]:
-        options = ["--no-usage-report", "--entry-cache", "0", "--dir-entry-cache", "0", "--metrics", f"127.0.0.1:{free_port()}"]
-        command = [juicefs, "mount", *options, "--cache-dir", str(place / f"cache-{folder.name}"), meta, str(folder)]
-        with (place / "mount.log").open("ab") as log:
-            return subprocess.Popen(command, **{**quiet, "stdout": log, "stderr": log})
+        its_own = {"/srv/rar": str(folder), "/var/cache/juicefs": str(place / f"cache-{folder.name}")}
+        # two mounts on one machine must not ask for the same port of figures
+        return start(
+            [juicefs, *documented("juicefs mount", here | its_own), "--metrics", f"127.0.0.1:{free_port()}"], "mount.log"
+        )
 
+    servers = [
+        start([redis, *documented("redis-server", here)], "redis.log"),
+        start([moto, "-H", "127.0.0.1", "-p", str(s3_port)], "s3.log"),
+    ]
+    found = Storage(place)
     try:
         client = boto3.client(
             "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
         )
         wait_for(lambda: _answers(client), "the S3 server")
         client.create_bucket(Bucket=BUCKET)
-        volume = ["format", "--storage", "s3", "--bucket", f"{endpoint}/{BUCKET}", meta, "rarlake"]
-        made = subprocess.run([juicefs, *volume], env=environment, capture_output=True, text=True, timeout=120)
+        volume = [juicefs, *documented("juicefs format", here)]
+        made = subprocess.run(volume, env=environment, capture_output=True, text=True, timeout=120)
         assert made.returncode == 0, made.stderr
         found.machines = [Machine(place / name, mount) for name in ("one", "two")]
         for machine in found.machines:
