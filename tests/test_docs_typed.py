@@ -98,6 +98,8 @@ NOT_HERE = {
     r"export ": "sets what a command after it reads; that command is typed with it (RAR_SOURCES) or is listed here (OPENAI_API_KEY)",
     r"RAR_LLM_BASE_URL=": "needs somebody else's server and a key",
     r"vllm serve": "needs vLLM and a GPU",
+    r"(redis-server|juicefs) ": "mounts a file system as root; tests/test_object_storage.py types them against an S3 server of its own",
+    r"RAR_LAKE=/srv/rar/lake make run": "needs that mount; tests/test_object_storage.py runs the pipeline in one",
     r"RAR_DEVICES=2 ": "needs two GPUs",
     r"make evaluate .*cikm23": "needs the files of He et al.; tests/evaluation reads made-up ones of that layout",
     r"python -m rar_pipeline\.evaluate --dataset redial\|": "a synopsis: all options at once",
