@@ -1,4 +1,5 @@
-"""What may go: `python -m rar_pipeline.retention` says what, how much and why; with `--yes` it goes. `make prune` is the same.
+"""What may go: `python -m rar_pipeline.retention` says what, how much and why; with `--yes` it goes. `make prune` is the same, and so is the job
+`prune`, which says it every night and lets it go where `RAR_PRUNE` is set.
 
 How long things stay are the settings `keep_*`, where 0 means for ever. What serves, what it was trained from, and what the lake's tables refer
 to stay whatever their age; where that cannot be read, nothing goes. Ticks of schedules and sensors are cut by Dagster's daemon (dagster.yaml).
@@ -31,6 +32,7 @@ if TYPE_CHECKING:
 
     from rar_pipeline.retriever.version import Version
 
+NOTHING = "nothing is old enough to go"
 ANSWERS, EMBEDDINGS, MODELS = "answers", "embeddings", "models"  # what all worlds of a lake share
 _BESIDE = re.compile(r"\.(?P<name>.+?)(\.\d+)?\.(?P<kind>part|old|part\.json)$|\.sample-[0-9a-f]+\.\d+$")
 _ROUND = re.compile(r"round_(\d+)$")
@@ -327,33 +329,59 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 
 def _prune(settings: Settings, *, yes: bool, each: bool) -> int:
-    from dagster import DagsterInstance, DagsterRunStatus, RunsFilter
+    from dagster import DagsterInstance
 
     if "DAGSTER_HOME" not in os.environ:
         print("DAGSTER_HOME is not set: runs are left out; `make prune` sets it")
-        removals = plan(settings, None, datetime.now(UTC))
-        return _carried_out(removals, yes=yes, each=each)
-    with DagsterInstance.get() as instance:
-        active = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
-        if yes and (going := instance.get_runs(RunsFilter(statuses=active), limit=1)):
-            raise RarError(f"run {going[0].run_id} of {going[0].job_name} is under way; let it end, then run this again")
-        return _carried_out(plan(settings, instance, datetime.now(UTC)), yes=yes, each=each)
+        pruned = prune(settings, None, yes=yes)
+    else:
+        with DagsterInstance.get() as instance:
+            pruned = prune(settings, instance, yes=yes)
+    print("\n".join(told(pruned.removals, each)) or NOTHING)
+    if pruned.removals and not yes:
+        print("nothing was removed; with --yes it goes" + ("" if each else ", --list names each"))
+    for line in pruned.failed:
+        print(f"error: {line}", file=sys.stderr)
+    return 1 if pruned.failed else 0
 
 
-def _carried_out(removals: Sequence[Removal], *, yes: bool, each: bool) -> int:
-    print("\n".join(told(removals, each)) or "nothing is old enough to go")
-    if not yes:
-        if removals:
-            print("nothing was removed; with --yes it goes" + ("" if each else ", --list names each"))
-        return 0
-    failed = 0
-    for removal in removals:
+@dataclass(frozen=True)
+class Pruned:
+    """What may go or went, and what could not be removed, a line each."""
+
+    removals: list[Removal]
+    failed: list[str]
+
+    @property
+    def bytes(self) -> int:
+        """Room that it takes or took."""
+        return sum(removal.bytes for removal in self.removals)
+
+
+def prune(settings: Settings, instance: DagsterInstance | None, *, yes: bool, own_run: str = "") -> Pruned:
+    """Find what may go, and with `yes` let it go. `own_run`: the run that does it.
+
+    Raises RarError where a record cannot be read and, with `yes`, where another run is under way.
+    """
+    if yes and instance and (going := _under_way(instance, own_run)):
+        raise RarError(f"{going} is under way; let it end, then run this again")
+    removals = plan(settings, instance, datetime.now(UTC))
+    failed = []
+    for removal in removals if yes else ():
         try:
             removal.remove()
         except OSError as error:
-            failed += 1
-            print(f"error: {removal.what}: {error.strerror}", file=sys.stderr)
-    return 1 if failed else 0
+            failed.append(f"{removal.what}: {error.strerror}")
+    return Pruned(removals, failed)
+
+
+def _under_way(instance: DagsterInstance, own_run: str) -> str:
+    """Another run that may be using what is there; empty where there is none."""
+    from dagster import DagsterRunStatus, RunsFilter
+
+    active = [DagsterRunStatus.STARTING, DagsterRunStatus.STARTED, DagsterRunStatus.CANCELING]
+    going = (run for run in instance.get_runs(RunsFilter(statuses=active), limit=2) if run.run_id != own_run)
+    return next((f"run {run.run_id} of {run.job_name}" for run in going), "")
 
 
 if __name__ == "__main__":

@@ -275,6 +275,8 @@ class Settings(BaseSettings):
     webhook: SecretStr = Field(
         SecretStr(""), description="http(s) address that is told of every failed run; a secret; empty: nobody is told"
     )
+    prune_schedule: str = Field("0 0 * * *", pattern=CRON, description="when it is looked up what is old enough to go; cron, UTC")
+    prune: bool = Field(False, description="the nightly look lets go what is old enough; else it only says so in the run `prune`")
     keep_runs_days: int = Field(180, ge=0, description="days that ended runs stay on record; 0: for ever")
     keep_attempts_days: int = Field(
         14, ge=0, description="days that what broken-off work left is kept, to go on from; 0: for ever"

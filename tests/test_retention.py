@@ -15,6 +15,7 @@ import pytest
 
 from rar_pipeline import retention
 from rar_pipeline.corpus.encoder import text_hashes
+from rar_pipeline.definitions import build_defs
 from rar_pipeline.errors import RarError
 from rar_pipeline.files import write_json
 from rar_pipeline.generation.cache import AnswerCache, Call
@@ -282,3 +283,31 @@ def test_nothing_goes_while_a_run_is_under_way(
     with pytest.raises(RarError, match="retrain is under way"):
         retention._prune(settings, yes=True, each=False)
     assert retention._prune(settings, yes=False, each=False) == 0
+
+
+@pytest.mark.parametrize("lets_go", [False, True])
+def test_the_nightly_job_says_what_may_go_and_removes_it_only_where_that_is_set(
+    settings: Settings, lake: Lake, lets_go: bool
+) -> None:
+    log = put(settings.root / "logs" / "run-1.log")
+    os.utime(log, (0, 0))
+    defs = build_defs(settings=settings.model_copy(update={"prune": lets_go}))
+    with dg.DagsterInstance.ephemeral() as instance:
+        done = defs.resolve_job_def("prune").execute_in_process(instance=instance)
+        told = next(event for event in done.all_events if event.is_successful_output).step_output_data.metadata
+    assert "more than 90 days old" in told["what"].value
+    assert (told["bytes"].value, told["removed"].value) == (100, lets_go)
+    assert log.exists() is not lets_go
+    assert defs.resolve_schedule_def("nightly_pruning").job_name == "prune"
+
+
+def test_the_nightly_job_removes_nothing_beside_another_run_and_says_so(settings: Settings, lake: Lake) -> None:
+    log = put(settings.root / "logs" / "run-1.log")
+    os.utime(log, (0, 0))
+    defs = build_defs(settings=settings.model_copy(update={"prune": True}))
+    with dg.DagsterInstance.ephemeral() as instance:
+        instance.add_run(dg.DagsterRun("retrain", status=dg.DagsterRunStatus.STARTED))
+        done = defs.resolve_job_def("prune").execute_in_process(instance=instance, raise_on_error=False)
+        (failed,) = (event for event in done.all_events if event.is_step_failure)
+    assert "of retrain is under way" in failed.step_failure_data.user_failure_data.description
+    assert log.exists()

@@ -13,6 +13,7 @@ import dagster as dg
 from dagster._utils.schedules import get_smallest_cron_interval  # which has no public name
 
 from rar_pipeline.defs.shell import DATASET
+from rar_pipeline.errors import RarError
 from rar_pipeline.passes import PASSES, State, Wanted, first, following
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
@@ -67,6 +68,12 @@ def automation(settings: Settings) -> Automation:
         [
             scheduled("nightly_corpus", "renewal", settings.corpus_schedule, settings.automation),
             scheduled("weekly_retraining", "training", settings.training_schedule, settings.automation),
+            dg.ScheduleDefinition(
+                name="nightly_pruning",
+                job=pruning(settings),
+                cron_schedule=settings.prune_schedule,
+                default_status=schedules_are(settings.automation),
+            ),
         ],
         [next_steps(settings), sources_changed(settings), failure_notice(settings)],
     )
@@ -96,7 +103,7 @@ def scheduled(name: str, kind: str, cron: str, on: bool) -> dg.ScheduleDefinitio
         name=name,
         job=corpus,
         cron_schedule=cron,
-        default_status=dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED,
+        default_status=schedules_are(on),
         description=f"A {kind} of all data sets: {steps}. What has not changed is looked up, not computed again.",
     )
     def begin(context: dg.ScheduleEvaluationContext) -> dg.RunRequest | dg.SkipReason:
@@ -106,6 +113,35 @@ def scheduled(name: str, kind: str, cron: str, on: bool) -> dg.ScheduleDefinitio
         return request(first(name), name)
 
     return begin
+
+
+def pruning(settings: Settings) -> dg.JobDefinition:
+    """The job that says what is old enough to go, and lets it go where the settings want that."""
+    what = "Lets go what is old enough" if settings.prune else "Says what is old enough to go (RAR_PRUNE=true lets it go)"
+
+    @dg.op(name="old_things", description=what)
+    def look(context: dg.OpExecutionContext) -> None:
+        from rar_pipeline.retention import NOTHING, prune, told
+
+        try:
+            pruned = prune(settings, context.instance, yes=settings.prune, own_run=context.run_id)
+        except RarError as error:
+            raise dg.Failure(str(error), allow_retries=False) from None
+        kinds = "\n".join(told(pruned.removals, each=False)) or NOTHING
+        context.log.info(
+            f"{'removed' if settings.prune else 'may go'}:\n" + ("\n".join(told(pruned.removals, each=True)) or NOTHING)
+        )
+        context.add_output_metadata(
+            {"what": dg.MetadataValue.md(f"```\n{kinds}\n```"), "bytes": pruned.bytes, "removed": settings.prune}
+        )
+        if pruned.failed:
+            raise dg.Failure(f"could not be removed: {'; '.join(pruned.failed)}", allow_retries=False)
+
+    @dg.job(name="prune", description=what)
+    def old_things() -> None:
+        look()
+
+    return old_things
 
 
 def next_steps(settings: Settings) -> dg.SensorDefinition:
@@ -185,6 +221,11 @@ def failure_notice(settings: Settings) -> dg.SensorDefinition:
         return None
 
     return tell
+
+
+def schedules_are(on: bool) -> dg.DefaultScheduleStatus:
+    """Default status of the schedules."""
+    return dg.DefaultScheduleStatus.RUNNING if on else dg.DefaultScheduleStatus.STOPPED
 
 
 def sensors_are(on: bool) -> dg.DefaultSensorStatus:
