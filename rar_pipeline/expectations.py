@@ -13,11 +13,12 @@ from rar_pipeline.rules import Expectation, chosen, filled, matches, none, one_o
 from rar_pipeline.tables import DATASETS, EMBEDDING_WIDTH, MOVIES, SPLITS, Table
 
 DUPLICATES_ALLOWED = 0.007  # share of movies that may likely be repeats of another
+ANSWERED_AT_LEAST = 0.95  # share of a round's questions; with fewer the run goes on, but a person should know
 # no validation case may have its target among the candidates; the check of the judge may stop the collection; a round without a pair keeps its
 # retriever; an optional source may be missing; sources may agree
 MAY_BE_EMPTY = {"judge_check", "feedback", "preferences", "source_movies", "conflicts"}
 
-__all__ = ["DUPLICATES_ALLOWED", "SUITES", "Expectation", "expectations"]
+__all__ = ["ANSWERED_AT_LEAST", "DUPLICATES_ALLOWED", "SUITES", "Expectation", "expectations"]
 
 _ALL = pl.lit(True)
 # kinds of IMDb's that are films; a series, an episode or a game among them means that the readers let it in

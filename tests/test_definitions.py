@@ -135,6 +135,8 @@ def test_every_boundary_table_has_a_check_that_blocks_and_the_champion_a_gate() 
     boundary |= {f"round_{number}/{name}" for number in (1, 2) for name in ("feedback", "preferences")}
     assert blocking == boundary
     assert {key.name for key in graph.asset_check_keys if key.asset_key == dg.AssetKey("champion")} == {"gate"}
+    answered = dg.AssetCheckKey(dg.AssetKey(["round_1", "feedback"]), "questions_answered")
+    assert not graph.get_check_spec(answered).blocking, "an endpoint that dies costs its questions, not the run"
     advice = dg.AssetCheckKey(dg.AssetKey("judge_check"), "beats_the_retriever")
     assert not graph.get_check_spec(advice).blocking, "a judge that cannot teach stops the collection, not the run"
 

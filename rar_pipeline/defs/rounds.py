@@ -11,6 +11,7 @@ import polars as pl
 from rar_pipeline.defs.conversations import cases
 from rar_pipeline.defs.retriever import described, encoder, read_catalogue
 from rar_pipeline.defs.shell import DATASET, checks, publish, told
+from rar_pipeline.expectations import ANSWERED_AT_LEAST
 from rar_pipeline.metadata import table_value
 from rar_pipeline.resources import Lake, LanguageModel
 from rar_pipeline.settings import Settings
@@ -45,6 +46,12 @@ def judge(
 def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
     """The asset `round_<number>/feedback`."""
     name = f"round_{number}"
+    answered = dg.AssetCheckSpec(
+        "questions_answered",
+        asset=dg.AssetKey([name, "feedback"]),
+        description=f"At least {ANSWERED_AT_LEAST:.0%} of the questions were answered. With fewer the run goes on; the asset made again asks for the "
+        "rest alone.",
+    )
 
     @dg.asset(
         key=[name, "feedback"],
@@ -53,7 +60,7 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
         group_name="preference",
         kinds={"openai"},
         pool="llm",
-        check_specs=checks([name, "feedback"], FEEDBACK),
+        check_specs=[*checks([name, "feedback"], FEEDBACK), answered],
         description=f"Candidate sets drawn from round {number - 1}, ranked by the LLM. Answers are kept as they come; none is asked for twice. "
         "Empty where the judge check says that this LLM cannot teach, unless RAR_FORCE_FEEDBACK is set.",
     )
@@ -61,6 +68,7 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
     def collected(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
         from rar_pipeline.evaluation.bootstrap import paired_difference
         from rar_pipeline.evaluation.plots import markdown_image, rewards_histogram
+        from rar_pipeline.preference.feedback import asked_of
         from rar_pipeline.preference.judge_check import decide, verdict
         from rar_pipeline.preference.rounds import feedback_of_round
 
@@ -90,7 +98,10 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
             "mean_reward": frame.select(pl.col("reward").mean().fill_null(0.0)).item(),
             "seconds": float(frame["seconds"].sum()),
         }
-        return publish(
+        came = asked_of(frame)
+        enough = came.share >= ANSWERED_AT_LEAST
+        (context.log.info if enough else context.log.warning)(f"{dataset}: {came.said}")
+        published = publish(
             lake,
             FEEDBACK,
             frame,
@@ -105,6 +116,14 @@ def feedback(number: int, settings: Settings) -> dg.AssetsDefinition:
                 ),
             },
         )
+        told_of_answers = dg.AssetCheckResult(
+            passed=enough,
+            check_name=answered.name,
+            severity=dg.AssetCheckSeverity.WARN,
+            description=came.said,
+            metadata={**came._asdict(), "share": came.share},
+        )
+        return published._replace(check_results=[*published.check_results, told_of_answers])
 
     return collected
 

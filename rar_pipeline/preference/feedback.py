@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from itertools import combinations
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import polars as pl
@@ -117,6 +117,33 @@ def _answered(answer: Answer | None, targets: Sequence[str]) -> dict[str, object
         "answer_tokens": answer.answer_tokens,
         "seconds": answer.seconds,
     }
+
+
+class Asked(NamedTuple):
+    """What came of a round's questions: how many were answered, how many calls failed, how many answers could not be read."""
+
+    answered: int
+    failed: int
+    unparsed: int
+
+    @property
+    def share(self) -> float:
+        """Answered questions of all that were asked; 1 where none was."""
+        return self.answered / sum(self) if sum(self) else 1.0
+
+    @property
+    def said(self) -> str:
+        """The same in a sentence."""
+        counts = (
+            f"{self.answered:,} of {sum(self):,} questions were answered ({self.failed:,} failed, {self.unparsed:,} unparsed)"
+        )
+        return f"{counts}; made again, only the failed ones are asked again" if self.failed else counts
+
+
+def asked_of(feedback: pl.DataFrame) -> Asked:
+    """What came of the questions of a table FEEDBACK; sets that were skipped put none."""
+    counts = dict(feedback["status"].value_counts().iter_rows())
+    return Asked(*(int(counts.get(status, 0)) for status in Asked._fields))
 
 
 def build_preferences(feedback: pl.DataFrame) -> pl.DataFrame:

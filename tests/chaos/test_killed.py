@@ -104,6 +104,7 @@ def test_a_killed_llm_server_costs_its_questions_and_the_next_run_asks_them_alon
     assert "first failure: APIConnectionError" in said
     feedback = lake_of(asking).read(FEEDBACK, DATASET, "round_1_feedback")
     assert feedback.filter(status="failed").height > 0, "what was not answered says so, row by row"
+    assert "questions were answered (" in said, said[-3000:]
     assert unread(asking) == []
     answered = slow_server.noted("answered")
     assert kept >= len(answered) - asking.llm_concurrency

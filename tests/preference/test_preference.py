@@ -10,7 +10,7 @@ import torch
 
 from rar_pipeline.conversations.cases import reserved_dialogues
 from rar_pipeline.generation.questions import Answer, Candidate, Question
-from rar_pipeline.preference.feedback import build_preferences, choose_contexts, collect_feedback
+from rar_pipeline.preference.feedback import asked_of, build_preferences, choose_contexts, collect_feedback
 from rar_pipeline.preference.objectives import plackett_luce_log_probability
 from rar_pipeline.preference.sampling import draw_sets, ndcg
 from rar_pipeline.retriever.catalogue import Catalogue
@@ -128,6 +128,17 @@ def test_a_failed_call_costs_its_case_and_is_counted() -> None:
     assert frame.filter(pl.col("case_id") == "1:1")["reward"].null_count() == 2
     assert frame.filter(pl.col("case_id") == "2:1")["reward"].null_count() == 0
     assert not len(build_preferences(frame.filter(pl.col("case_id") == "1:1")))
+
+
+def test_what_came_of_the_questions_is_counted_and_skipped_sets_put_none() -> None:
+    def rows(**counts: int) -> pl.DataFrame:
+        statuses = [status for status, count in counts.items() for _ in range(count)]
+        return FEEDBACK.frame({"case_id": f"{n}", "set_id": 0, "status": status} for n, status in enumerate(statuses))
+
+    came = asked_of(rows(answered=6, skipped=90, failed=3, unparsed=1))
+    assert came == (6, 3, 1) and came.share == 0.6
+    assert came.said == "6 of 10 questions were answered (3 failed, 1 unparsed); made again, only the failed ones are asked again"
+    assert asked_of(rows(skipped=4)).share == 1, "nothing was asked, so that nothing is missing"
 
 
 def test_the_same_seed_draws_the_same_contexts_and_every_round_others() -> None:
