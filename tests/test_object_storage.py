@@ -53,6 +53,16 @@ with alone(Path(sys.argv[1]), lambda: print("waits", flush=True)):
     time.sleep(600)
 """
 
+# numbered files, each named on the output once its writing has returned
+ONE_BY_ONE = """
+import itertools, sys
+from pathlib import Path
+from rar_pipeline.files import write_json
+for number in itertools.count():
+    write_json(Path(sys.argv[1]) / f"{number}.json", {"number": number, "filling": "x" * 5000})
+    print(number, flush=True)
+"""
+
 # writes a table under its temporary name, says so, and never moves it into place
 HALF_WAY = """
 import sys, time
@@ -98,6 +108,8 @@ class Storage:
     """A bucket, and two machines that have it mounted."""
 
     place: Path
+    start_redis: Callable[[], subprocess.Popen[bytes]]
+    redis: subprocess.Popen[bytes]
     machines: list[Machine] = field(default_factory=list)
 
 
@@ -154,11 +166,11 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
             [juicefs, *documented("juicefs mount", here | its_own), "--metrics", f"127.0.0.1:{free_port()}"], "mount.log"
         )
 
-    servers = [
-        start([redis, *documented("redis-server", here)], "redis.log"),
-        start([moto, "-H", "127.0.0.1", "-p", str(s3_port)], "s3.log"),
-    ]
-    found = Storage(place)
+    def start_redis() -> subprocess.Popen[bytes]:
+        return start([redis, *documented("redis-server", here)], "redis.log")
+
+    s3 = start([moto, "-H", "127.0.0.1", "-p", str(s3_port)], "s3.log")
+    found = Storage(place, start_redis, start_redis())
     try:
         client = boto3.client(
             "s3", endpoint_url=endpoint, aws_access_key_id=KEY, aws_secret_access_key=SECRET, region_name="us-east-1"
@@ -176,7 +188,7 @@ def storage(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Storage]:
         for machine in found.machines:
             if machine.process is not None:
                 machine.killed()
-        for server in servers:
+        for server in (found.redis, s3):
             server.kill()
             server.wait()
 
@@ -247,6 +259,23 @@ def test_a_machine_that_dies_half_way_leaves_the_table_as_it_was_and_loses_nothi
     assert set(one.lake.read(TITLES, name="beside")["year"]) == {1951}
     one.lake.write(TITLES, titles(1952))
     assert year_of(two.lake) == 1952
+
+
+def test_what_was_written_outlives_a_redis_that_dies(storage: Storage) -> None:
+    folder = storage.machines[0].folder / "lake" / "numbered"
+    with subprocess.Popen([sys.executable, "-c", ONE_BY_ONE, str(folder)], stdout=subprocess.PIPE, text=True) as writer:
+        assert writer.stdout is not None
+        while int(writer.stdout.readline()) < 20:
+            pass
+        storage.redis.kill()
+        storage.redis.wait()
+        storage.redis = storage.start_redis()
+        time.sleep(1)
+        writer.kill()
+        last = int((writer.stdout.read().split() or [20])[-1])
+    for machine in storage.machines:
+        for number in range(last + 1):
+            assert json.loads((machine.folder / "lake" / "numbered" / f"{number}.json").read_text())["number"] == number
 
 
 @pytest.mark.slow
