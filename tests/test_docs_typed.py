@@ -21,6 +21,7 @@ from rar_pipeline.generation.cache import AnswerCache, Call
 from tests.small_world import free_port, small_encoder, small_settings, small_world
 from tests.test_docs import PAGES, PROJECT, commands
 
+MOST_SECONDS = 3600  # of one command; a machine may do much else
 TALK = "I loved Heat (1995). Something clever, please\n/like 1\n/quit\n"
 
 
@@ -144,15 +145,22 @@ class Workplace:
 
     def type(self, command: Typed) -> subprocess.CompletedProcess[str]:
         environment = self.environment | ({"RAR_SOURCES": command.world} if command.world else {})
-        return subprocess.run(
+        with subprocess.Popen(
             ["bash", "-c", command.text],
             cwd=self.folder,
             env=environment,
-            input=command.said,
-            capture_output=True,
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
             text=True,
-            timeout=1500,
-        )
+            start_new_session=True,
+        ) as process:
+            try:
+                out, error = process.communicate(command.said, timeout=MOST_SECONDS)
+            except subprocess.TimeoutExpired:
+                os.killpg(process.pid, signal.SIGKILL)
+                raise
+        return subprocess.CompletedProcess(command.text, process.returncode, out, error)
 
     def serve(self, command: Typed) -> None:
         """Start, read its page, stop as Ctrl-C does."""
