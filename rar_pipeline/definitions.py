@@ -10,7 +10,7 @@ from rar_pipeline.defs.automation import JOBS, automation, expected
 from rar_pipeline.defs.conversations import conversation_assets
 from rar_pipeline.defs.corpus import corpus_assets
 from rar_pipeline.defs.evaluation import evaluation_assets
-from rar_pipeline.defs.experiment import judge_experiment
+from rar_pipeline.defs.experiment import judge_experiment, sequences_check
 from rar_pipeline.defs.judge import judge_check
 from rar_pipeline.defs.retriever import supervised_retrievers
 from rar_pipeline.defs.rounds import round_assets
@@ -29,6 +29,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, obje
         *round_assets(settings),
         *evaluation_assets(settings),
         judge_experiment(settings),
+        sequences_check(settings),
     ]
     by_itself = automation(settings)
     return dg.Definitions(

@@ -191,6 +191,11 @@ class Settings(BaseSettings):
         (0.0, 1.0, 2.0, 100.0),
         description="competences of the simulated judge, from guessing to an oracle; one as competent as published rankers is added",
     )
+    sequences_epochs: int = Field(
+        500,
+        ge=1,
+        description="most epochs of `sequences_check`, LRURec as published on rating sequences; early stopping ends them sooner",
+    )
     judge_check_cases: int | None = Field(
         None, ge=1, description="validation cases on which the judge is checked before it teaches; overrides the preset"
     )

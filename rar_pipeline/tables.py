@@ -414,6 +414,25 @@ JUDGE_EXPERIMENT = Table(
     key=("dataset", "dial", "objective", "seed", "bucket", "metric", "reference"),
 )
 
+SEQUENCES_CHECK = Table(
+    "experiments",
+    "sequences_check",
+    "LRURec as it was published, trained and tested on rating sequences: leave-last-out, all items ranked, the history left out.",
+    (
+        Column("data", STR, "Name of the rating sequences: ml-1m"),
+        Column("system", STR, "What was trained"),
+        Column("metric", STR, "R@10, N@10, MRR@10, ..."),
+        Column("value", FLOAT, "Mean over users, of their last item"),
+        Column("standard_error", FLOAT, "Standard error of `value` over users"),
+        Column("cases", INT, "Number of users with a test item"),
+        Column("epoch", INT, "Epoch with the best validation N@10, which was tested"),
+        Column("steps", INT, "Training steps until then"),
+        Column("most_epochs", INT, "Epochs after which training would have ended at the latest; few of them prove nothing"),
+        Column("seed", INT, "Seed of the training"),
+    ),
+    key=("data", "system", "metric"),
+)
+
 RECOMMENDATIONS = Table(
     "evaluation",
     "recommendations",
@@ -504,6 +523,8 @@ TABLES = (
     RECOMMENDATIONS,
     METRICS,
     LEADERBOARD,
+    JUDGE_EXPERIMENT,
+    SEQUENCES_CHECK,
 )
 
 

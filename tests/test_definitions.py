@@ -62,6 +62,7 @@ evaluation     leaderboard <- champion metrics
 evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 experiments    judge_experiment <- cases mentions round_0/retriever
+experiments    sequences_check <- raw/sequences
 """
 OBJECTIVES = "preference     round_1/objectives <- round_0/retriever round_1/feedback round_1/preferences"
 ONE_ROUND = """

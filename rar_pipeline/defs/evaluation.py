@@ -30,6 +30,7 @@ from rar_pipeline.tables import (
     MOVIES,
     RAW_FILES,
     RECOMMENDATIONS,
+    SEQUENCES_CHECK,
     TABLES,
     TITLES,
 )
@@ -281,6 +282,8 @@ def report(settings: Settings) -> dg.AssetsDefinition:
         raw = pl.concat([lake.read(RAW_FILES, publisher) for publisher in (*MOVIE_PUBLISHERS, *CONVERSATION_PUBLISHERS)])
         datasets = made(lake, METRICS)
         tables = {table.name: all_of(lake, table) for table in (MENTIONS, CASES, RECOMMENDATIONS, METRICS, JUDGE_CHECK)}
+        made_once = lake.file(SEQUENCES_CHECK).exists()
+        tables[SEQUENCES_CHECK.name] = lake.read(SEQUENCES_CHECK) if made_once else SEQUENCES_CHECK.empty()
         inputs = report_inputs(
             settings,
             language_model.name,

@@ -1,15 +1,17 @@
-"""Experiments, made on demand alone: what a judge of known competence would teach."""
+"""Experiments, made on demand alone: what a judge of known competence would teach, and whether LRURec reaches its published figures."""
 
 from functools import partial
 
 import dagster as dg
 
 from rar_pipeline.defs.conversations import cases, mentions
+from rar_pipeline.defs.corpus import RATING_PUBLISHER
 from rar_pipeline.defs.retriever import encoder, read_catalogue
 from rar_pipeline.defs.shell import DATASET, publish, told
+from rar_pipeline.errors import RarError
 from rar_pipeline.resources import Lake
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import CASES, JUDGE_EXPERIMENT, MENTIONS
+from rar_pipeline.tables import CASES, JUDGE_EXPERIMENT, MENTIONS, RAW_FILES, SEQUENCES_CHECK
 
 
 def judge_experiment(settings: Settings) -> dg.AssetsDefinition:
@@ -44,3 +46,35 @@ def judge_experiment(settings: Settings) -> dg.AssetsDefinition:
         return publish(lake, JUDGE_EXPERIMENT, table, part=dataset, extra={"plot": dg.MetadataValue.md(plot)}, checked=False)
 
     return made
+
+
+def sequences_check(settings: Settings) -> dg.AssetsDefinition:
+    """The asset `sequences_check`."""
+
+    @dg.asset(
+        name="sequences_check",
+        deps=[dg.AssetKey(["raw", RATING_PUBLISHER])],
+        group_name="experiments",
+        kinds={"pytorch"},
+        pool="accelerator",
+        description="LRURec as published, trained on the sources' rating sequences: its leave-last-out figures, which the report sets beside the "
+        "published ones. Hours on a CPU; broken off it goes on after the last whole epoch.",
+    )
+    @told
+    def trained(context: dg.AssetExecutionContext, lake: Lake) -> dg.MaterializeResult:
+        from rar_pipeline.evaluation import sequences_check
+        from rar_pipeline.retriever.rounds import pick_device
+        from rar_pipeline.retriever.sequence_training import SequenceConfig
+        from rar_pipeline.sources import paths
+
+        name = f"{RATING_PUBLISHER}/{sequences_check.DATA}.tsv"
+        file = paths(lake.read(RAW_FILES, RATING_PUBLISHER)).get(name)
+        if file is None:
+            raise RarError(f"{name}: not among the sources ({settings.sources}); name a mirror that holds it with RAR_SOURCES")
+        config = SequenceConfig(epochs=settings.sequences_epochs, device=pick_device(settings.device), bfloat16=True)
+        attempt = lake.folder("experiments", "sequences_attempt")
+        table = sequences_check.check(file, config, attempt, context.log.info)
+        context.log.info(sequences_check.told(table))
+        return publish(lake, SEQUENCES_CHECK, table, checked=False)
+
+    return trained

@@ -41,7 +41,7 @@ def report_inputs(
     contents: Mapping[str, str],
     upstream: Mapping[str, Sequence[str]],
 ) -> ReportInputs:
-    """Inputs of the report. `tables`: mentions, cases, recommendations, metrics and judge_check of all data sets together, by name.
+    """Inputs of the report. `tables`: mentions, cases, recommendations, metrics and judge_check of all data sets together, and sequences_check.
 
     `records`: how the corpus was made, from `corpus_records.read_records`; without them the data-quality section counts `movies` alone. `served`,
     `champions`, `histories`: by data set, the system that serves, its record, every change. `contents`: hashes of tables; `upstream`: what each
@@ -84,6 +84,7 @@ def report_inputs(
         },
         feedback=feedback,
         judge_checks=checked(tables["judge_check"], settings),
+        sequences=tables["sequences_check"],
         objectives=compared(tables["metrics"], versions, "test", settings.seed),
         dropped=dropped_mentions(tables["mentions"]),
         data_quality=data_quality(movies, records or CorpusRecords()),

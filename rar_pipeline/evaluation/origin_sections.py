@@ -11,6 +11,7 @@ from rar_pipeline.evaluation import published
 from rar_pipeline.evaluation.breakdown_sections import named
 from rar_pipeline.evaluation.champion import unmet
 from rar_pipeline.evaluation.grids import Block, Grid, format_count, format_figure, format_signed
+from rar_pipeline.evaluation.sequences_check import COMMAND, DATA
 from rar_pipeline.evaluation.systems import CHAMPION, in_words
 from rar_pipeline.retriever.version import Version
 
@@ -64,8 +65,11 @@ def champions(records: Mapping[str, Mapping[str, Any]], histories: Mapping[str, 
     return found
 
 
-def beside_published(leaderboard: pl.DataFrame, split: str) -> list[Block]:
-    """One table a (data set, protocol, source) of published figures, ours of the same data set and protocol below them, their cases told apart."""
+def beside_published(leaderboard: pl.DataFrame, split: str, sequences: pl.DataFrame) -> list[Block]:
+    """One table a (data set, protocol, source) of published figures, ours of the same data set and protocol below them, their cases told apart.
+
+    `sequences`: SEQUENCES_CHECK, empty where it was not made, which is then said.
+    """
     found = []
     for table in published.tables():
         dataset, protocol = table["dataset"], table["protocol"]
@@ -83,9 +87,21 @@ def beside_published(leaderboard: pl.DataFrame, split: str) -> list[Block]:
                 cases = f"{max(row['cases'] for row in own.values()):,} (this lake's {split} part)"
                 values = (format_figure(own[metric]["value"] if metric in own else None) for metric in table["metrics"])
                 rows.append((system, "this run", cases, *values))
+        text = ""
+        if protocol == "sequences":
+            own = {row["metric"]: row for row in sequences.filter(pl.col("data") == dataset).iter_rows(named=True)}
+            if own:
+                one = next(iter(own.values()))
+                values = (format_figure(own[metric]["value"] if metric in own else None) for metric in table["metrics"])
+                rows.append((f"{one['system']}, epoch {one['epoch']}", "this lake", f"{one['cases']:,} users", *values))
+                text = f"Ours trained for at most {one['most_epochs']} epochs, the one with the best validation N@10 was tested."
+            elif dataset == DATA:
+                text = (
+                    f"Not trained in this lake; where the sources hold sequences/{DATA}.tsv, this makes it, in hours: {COMMAND}"
+                )
         title = f"{named(dataset)}, protocol {protocol}"
         caption = f"{named(dataset)}, protocol {protocol}. Published: {table['source']}"
-        found.append(Block(title, "", Grid(caption, ("System", "Where", "Cases", *table["metrics"]), rows, (1, 2))))
+        found.append(Block(title, text, Grid(caption, ("System", "Where", "Cases", *table["metrics"]), rows, (1, 2))))
     return found
 
 

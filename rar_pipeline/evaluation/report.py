@@ -41,6 +41,7 @@ from rar_pipeline.evaluation.calibration import calibration_errors, reliability
 from rar_pipeline.evaluation.data_quality import DataQuality, as_json
 from rar_pipeline.evaluation.grids import format_count, format_figure, format_share, format_signed
 from rar_pipeline.evaluation.order_bias import order_bias
+from rar_pipeline.tables import SEQUENCES_CHECK
 
 if TYPE_CHECKING:
     from markupsafe import Markup
@@ -79,6 +80,7 @@ class ReportInputs:
     feedback: Sequence[tuple[str, int, pl.DataFrame]] = ()  # (data set, round, FEEDBACK)
     judge_checks: Mapping[str, judge_section.Checked] = field(default_factory=dict)  # data set -> whether the judge can teach
     objectives: Sequence[objective_section.Row] = ()  # what each objective made of the same feedback
+    sequences: pl.DataFrame = field(default_factory=SEQUENCES_CHECK.empty)  # SEQUENCES_CHECK
     dropped: pl.DataFrame = field(  # what was left out, where and why
         default_factory=lambda: pl.DataFrame(schema={"table": pl.String, "reason": pl.String, "rows": pl.Int64})
     )
@@ -146,7 +148,7 @@ def render_report(inputs: ReportInputs) -> str:
             inputs.objectives, inputs.metrics["dataset"].unique(maintain_order=True).to_list(), inputs.judge_checks
         ),
         champion_blocks=origin_sections.champions(inputs.champion_records, inputs.champion_histories),
-        published_blocks=origin_sections.beside_published(inputs.leaderboard, inputs.split),
+        published_blocks=origin_sections.beside_published(inputs.leaderboard, inputs.split, inputs.sequences),
         lineage_blocks=[origin_sections.lineage(inputs.retrievers), *origin_sections.contents(inputs.contents, inputs.upstream)],
     )
 
@@ -164,6 +166,7 @@ def report_json(inputs: ReportInputs) -> dict[str, Any]:
         "lists": _quality(inputs),
         "breakdowns": _breakdowns(inputs),
         "published": published.tables(),
+        "sequences": inputs.sequences.to_dicts(),
         "champions": dict(inputs.champions),
         "champion_trials": {dataset: list(record["trials"]) for dataset, record in inputs.champion_records.items()},
         "champion_history": {dataset: list(changes) for dataset, changes in inputs.champion_histories.items()},
