@@ -173,13 +173,15 @@ class LanguageModel(dg.ConfigurableResource):
     context_characters: int = 4000
     thinking_tokens: int = 2048
     reasoning_effort: str = ""
+    adapter: str = ""
     cache: str
     models: str
 
     @property
     def ranking_mode(self) -> Mode:
-        """How the model ranks: as set; by default likelihood for the embedded model, which writes no usable lists, else generate."""
-        return self.mode if self.mode != "auto" else "generate" if self.base_url else "likelihood"  # type: ignore[return-value]
+        """How the model ranks: as set; by default generate; the embedded model, which writes no usable lists, by likelihood, a tuned one by label."""
+        embedded = "label" if self.adapter else "likelihood"
+        return self.mode if self.mode != "auto" else "generate" if self.base_url else embedded  # type: ignore[return-value]
 
     @property
     def generates(self) -> bool:
@@ -189,11 +191,13 @@ class LanguageModel(dg.ConfigurableResource):
     @property
     def name(self) -> str:
         """What reports call the model."""
-        return f"{self.model or 'SmolLM2-135M-Instruct (embedded)'}, mode {self.ranking_mode}"
+        embedded = f"SmolLM2-135M-Instruct (embedded{', tuned' if self.adapter else ''})"
+        return f"{self.model or embedded}, mode {self.ranking_mode}"
 
     @contextmanager
     def open(self) -> Iterator[LanguageModelHandle]:
         """A handle to the running model; the embedded server ends with the block. Raises RarError where no model can be reached."""
+        from rar_pipeline.generation import adapter as adapters
         from rar_pipeline.generation.budget import Budget
         from rar_pipeline.generation.client import on_record
         from rar_pipeline.generation.embedded import EmbeddedServer
@@ -207,8 +211,14 @@ class LanguageModel(dg.ConfigurableResource):
             "card_characters": self.card_characters,
             "context_characters": self.context_characters,
         }
+        if self.base_url and self.adapter:
+            raise RarError("RAR_JUDGE_ADAPTER is for the embedded model; unset it, or RAR_LLM_BASE_URL")
         if not self.base_url:
-            with EmbeddedServer(store=Path(self.models)) as server:
+            adapter = Path(self.adapter) if self.adapter else None
+            if adapter:  # asked as it was taught
+                known = adapters.read(adapter)
+                common |= {"card_characters": known.card_characters, "context_characters": known.context_characters}
+            with EmbeddedServer(store=Path(self.models), adapter=adapter) as server:
                 yield LanguageModelHandle(
                     server.base_url,
                     server.model,
@@ -277,6 +287,7 @@ def resources(settings: Settings) -> dict[str, dg.ConfigurableResource]:
             context_characters=settings.llm_context_characters,
             thinking_tokens=settings.llm_thinking_tokens,
             reasoning_effort=settings.llm_reasoning_effort,
+            adapter=settings.judge_adapter,
             cache=str(settings.lake / "answers" / "answers.sqlite"),
             models=str(settings.lake / "models"),
         ),

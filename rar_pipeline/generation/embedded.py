@@ -16,7 +16,8 @@ from types import TracebackType
 from typing import IO
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.generation.weights import packaged_weights
+from rar_pipeline.generation import adapter as adapters
+from rar_pipeline.generation.weights import name_of, packaged_weights
 
 START_SECONDS = 300.0
 
@@ -24,18 +25,28 @@ START_SECONDS = 300.0
 class EmbeddedServer:
     """An OpenAI-compatible server on 127.0.0.1 for one model, running inside the `with` block.
 
-    `weights`: a GGUF file or a transformers folder with safetensors (None: the packaged GGUF file). `store`: folder in which a GGUF file
-    is kept dequantised, made on the first start. `threads`: CPU threads (None: one a core, at most four). `log`: file that the server's
-    own messages are appended to (None: dropped).
+    `weights`: a GGUF file or a transformers folder with safetensors (None: the packaged GGUF file). `adapter`: folder of an adapter of them
+    (None: as they are). `store`: folder in which a GGUF file is kept dequantised, made on the first start. `threads`: CPU threads (None: one
+    a core, at most four). `log`: file that the server's own messages are appended to (None: dropped).
 
-    Attributes inside the block: `base_url` (ends in /v1), `model` (the file's stem or the folder's name) and `slots`, the calls that are
-    worked on side by side. Raises RarError where the weights are missing or the server does not come up.
+    Attributes inside the block: `base_url` (ends in /v1), `model` (the file's stem or the folder's name, and which adapter) and `slots`, the
+    calls that are worked on side by side. Raises RarError where the weights are missing, the adapter is none of theirs, or the server does
+    not come up.
     """
 
     slots = 1
 
-    def __init__(self, weights: Path | None = None, *, store: Path, threads: int | None = None, log: Path | None = None) -> None:
+    def __init__(
+        self,
+        weights: Path | None = None,
+        *,
+        store: Path,
+        adapter: Path | None = None,
+        threads: int | None = None,
+        log: Path | None = None,
+    ) -> None:
         self.weights = weights
+        self.adapter = adapter
         self.store = store
         self.threads = threads or min(os.cpu_count() or 1, 4)
         self.log = log
@@ -49,6 +60,10 @@ class EmbeddedServer:
             raise RarError(f"embedded model: no file {weights}; name an existing GGUF file or transformers folder")
         self.model = weights.name if weights.is_dir() else weights.stem
         command = [sys.executable, "-m", "rar_pipeline.generation.server", str(weights.resolve())]
+        if self.adapter:
+            # read here too, where what is wrong with it can be told
+            self.model = adapters.read(self.adapter, name_of(weights)).model_name(self.model)
+            command += ["--adapter", str(self.adapter.resolve())]
         command += ["--store", str(self.store.resolve()), "--threads", str(self.threads), "--parent", str(os.getpid())]
         project = str(Path(__file__).resolve().parents[2])
         environment = {name: value for name, value in os.environ.items() if name != "OPENAI_API_KEY"}

@@ -8,6 +8,8 @@ from functools import reduce
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from rar_pipeline.generation import adapter as adapters
+
 if TYPE_CHECKING:
     import torch
 
@@ -43,13 +45,13 @@ class Written:
 
 
 class Network:
-    """A causal language model of a transformers folder, on the GPU where there is one.
+    """A causal language model of a transformers folder, with an adapter where one is named, on the GPU where there is one.
 
     bfloat16 on GPUs and on CPUs that multiply it, else float32. Of bfloat16's log-probabilities a mean over a text is good to some hundredths
     of a nat, that of a single, very unlikely token to half a nat. Not to be used from two threads at once.
     """
 
-    def __init__(self, folder: Path, threads: int) -> None:
+    def __init__(self, folder: Path, threads: int, adapter: Path | None = None) -> None:
         import torch
         from transformers import AutoModelForCausalLM, AutoTokenizer
         from transformers.utils.logging import disable_progress_bar
@@ -59,8 +61,12 @@ class Network:
         self.device = "cuda" if torch.cuda.is_available() else "cpu"
         dtype = torch.bfloat16 if self.device == "cuda" or torch.cpu._is_avx512_bf16_supported() else torch.float32
         self.tokenizer: Any = AutoTokenizer.from_pretrained(folder)
-        network = AutoModelForCausalLM.from_pretrained(folder, dtype=dtype, use_safetensors=True)
-        self.network: Any = network.eval().to(self.device)
+        # merged in float32: to bfloat16's weights small steps would be lost
+        first = torch.float32 if adapter else dtype
+        network = AutoModelForCausalLM.from_pretrained(folder, dtype=first, use_safetensors=True)
+        if adapter:
+            adapters.merge(network, adapter, adapters.read(adapter))
+        self.network: Any = network.eval().to(self.device, dtype)
         self.context = min(getattr(network.config, "max_position_embeddings", None) or CONTEXT, CONTEXT)
         ends = network.generation_config.eos_token_id
         self.ends = set(ends if isinstance(ends, list) else [ends])

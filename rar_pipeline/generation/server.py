@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from pydantic import BaseModel, Field, ValidationError
 
+from rar_pipeline.generation import adapter as adapters
 from rar_pipeline.generation.network import Network, Text, Token, Written
 from rar_pipeline.generation.weights import unpacked
 
@@ -285,7 +286,7 @@ def _end_with(parent: int) -> None:
     os._exit(0)
 
 
-def serve(weights: Path, store: Path, threads: int, parent: int) -> None:
+def serve(weights: Path, store: Path, threads: int, parent: int, adapter: Path | None = None) -> None:
     """Serve until the parent ends. Prints the address, once the model is loaded, as the only line on standard output."""
     threading.Thread(target=_end_with, args=(parent,), daemon=True).start()
     # libraries may print: keep the real standard output for the one line that the parent waits for
@@ -295,7 +296,9 @@ def serve(weights: Path, store: Path, threads: int, parent: int) -> None:
     import uvicorn
 
     name = weights.name if weights.is_dir() else weights.stem
-    app = application(Network(unpacked(weights, store), threads), name)
+    if adapter:
+        name = adapters.read(adapter).model_name(name)
+    app = application(Network(unpacked(weights, store), threads, adapter), name)
     with socket.create_server(("127.0.0.1", 0)) as listening:
         os.write(report, f"http://127.0.0.1:{listening.getsockname()[1]}\n".encode())
         os.close(report)
@@ -306,7 +309,8 @@ if __name__ == "__main__":
     parser = argparse.ArgumentParser(description="Serve one model on a free loopback port until standard input ends.")
     parser.add_argument("weights", type=Path)
     parser.add_argument("--store", type=Path, required=True)
+    parser.add_argument("--adapter", type=Path)
     for option in ("--threads", "--parent"):
         parser.add_argument(option, type=int, required=True)
     arguments = parser.parse_args()
-    serve(arguments.weights, arguments.store, arguments.threads, arguments.parent)
+    serve(arguments.weights, arguments.store, arguments.threads, arguments.parent, arguments.adapter)

@@ -32,14 +32,19 @@ def packaged_weights() -> Path:
     return path
 
 
+def name_of(weights: Path) -> str:
+    """Which weights these are: a folder's name, a GGUF file's stem with the first 12 hexadecimal digits of its SHA-256."""
+    return weights.name if weights.is_dir() else f"{weights.stem}-{sha256_of(weights)[:12]}"
+
+
 def unpacked(weights: Path, store: Path) -> Path:
     """A folder that transformers loads: `weights` itself where it is one, else the GGUF file dequantised under `store`, once.
 
-    The folder is `<store>/<stem>-<first 12 hexadecimal digits of the file's SHA-256>` and appears whole or not at all. It holds float32.
+    The folder is `<store>/<name_of(weights)>` and appears whole or not at all. It holds float32.
     """
     if weights.is_dir():
         return weights
-    folder = store / f"{weights.stem}-{sha256_of(weights)[:12]}"
+    folder = store / name_of(weights)
     if folder.is_dir():
         return folder
     store.mkdir(parents=True, exist_ok=True)
