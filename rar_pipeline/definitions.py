@@ -14,6 +14,7 @@ from rar_pipeline.defs.experiment import judge_experiment, sequences_check
 from rar_pipeline.defs.judge import judge_check
 from rar_pipeline.defs.retriever import supervised_retrievers
 from rar_pipeline.defs.rounds import round_assets
+from rar_pipeline.defs.tuned_judge import tuned_judge
 from rar_pipeline.resources import resources as default_resources
 from rar_pipeline.settings import Settings, load_settings
 
@@ -30,6 +31,7 @@ def build_defs(*, settings: Settings | None = None, resources: Mapping[str, obje
         *evaluation_assets(settings),
         judge_experiment(settings),
         sequences_check(settings),
+        tuned_judge(settings),
     ]
     by_itself = automation(settings)
     return dg.Definitions(

@@ -120,7 +120,9 @@ class Settings(BaseSettings):
     epochs: int = Field(12, ge=1, description="most epochs over the data set's own dialogues; early stopping ends them sooner")
     tuning_learning_rate: float = Field(5e-4, gt=0, description="AdamW learning rate over the data set's own dialogues")
     average: float = Field(
-        2.0, ge=0, description="epochs over which the weights that are judged and kept are averaged; 0: the last step's weights themselves"
+        2.0,
+        ge=0,
+        description="epochs over which the weights that are judged and kept are averaged; 0: the last step's weights themselves",
     )
     patience: int = Field(4, ge=1, description="epochs without a better validation R@20 before training stops")
     devices: int = Field(
@@ -203,6 +205,18 @@ class Settings(BaseSettings):
         None,
         description="collect feedback although the judge's order does not beat the retriever's; not set: on the sample world only, "
         "which is there to show the machinery",
+    )
+
+    judge_adapter: str = Field(
+        "", description="folder of an adapter that the embedded model takes on, as the asset tuned_judge makes it; empty: none"
+    )
+    judge_training_cases: int = Field(2000, ge=8, description="training cases that tuned_judge learns from")
+    judge_training_epochs: int = Field(1, ge=1, description="epochs over them")
+    judge_training_minutes: float = Field(20.0, gt=0, description="minutes after which it ends, wherever it is")
+    judge_card_characters: int = Field(
+        0,
+        ge=0,
+        description="what the tuned judge's prompts hold of a movie's facts beside title and year, in training and afterwards",
     )
 
     # language model

@@ -63,6 +63,7 @@ evaluation     report <- champion judge_check leaderboard movies
 evaluation     database <- cases leaderboard mentions metrics movies title_index
 experiments    judge_experiment <- cases mentions round_0/retriever
 experiments    sequences_check <- raw/sequences
+experiments    tuned_judge <- cases round_0/retriever
 """
 OBJECTIVES = "preference     round_1/objectives <- round_0/retriever round_1/feedback round_1/preferences"
 ONE_ROUND = """
@@ -117,6 +118,7 @@ def test_what_belongs_to_a_data_set_has_the_three_as_partitions_and_nothing_else
             "round_0/retriever",
             "judge_check",
             "judge_experiment",
+            "tuned_judge",
             "round_1/objectives",
             "recommendations",
             "metrics",
