@@ -2,7 +2,9 @@
 
 import json
 import os
+import sqlite3
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import httpx
@@ -13,6 +15,7 @@ from hypothesis import HealthCheck, Phase, given, seed
 from hypothesis import settings as bounds
 from schemathesis.checks import CHECKS
 
+from rar_pipeline.generation.budget import Budget
 from rar_pipeline.service.app import BODY
 from rar_pipeline.service.champion import Champion
 from rar_pipeline.service.feedback import gather
@@ -109,6 +112,34 @@ def test_an_llm_that_fails_costs_its_words_only_and_tells_no_secret(champion: Ch
     assert len(told[0][1]["candidates"]) == 10
     assert "401" in told[1][1]["text"]
     assert "sk-planted-secret" not in json.dumps(told)
+
+
+@pytest.mark.parametrize("keeps", [True, False])
+def test_what_an_llm_wrote_is_on_record_with_its_cost_and_without_it_where_nothing_is_kept(
+    champion: Champion, tmp_path: Path, keeps: bool
+) -> None:
+    writer = Writer(lambda prompt: "1. Vertigo (1958)")
+    model = replace(WRITING, cache=tmp_path / "a.sqlite", budget=Budget(calls=3), known={})
+    with (
+        served(champion, model=model, transport=writer.transport, keep=tmp_path if keeps else None) as address,
+        httpx.Client(base_url=address, trust_env=False) as client,
+    ):
+        told = [events(client, {"turns": [{"text": text}]})[-2] for text in ("Heat (1995)", "Alien (1979)", "Up (2009)")]
+    assert [kind for kind, _ in told] == ["ranking", "ranking", "failed"]  # a probe and two answers are all that may be asked
+    assert "3 of 3 calls" in told[-1][1]["text"]
+    with sqlite3.connect(tmp_path / "a.sqlite") as people:
+        calls = people.execute("select status, attempts, answer_tokens > 0, raw_answer from calls where kind = 'chat'").fetchall()
+    assert calls == [("answered", 1, 1, "1. Vertigo (1958)" if keeps else None)] * 2
+
+
+def test_a_damaged_file_of_answers_costs_the_llms_words_and_is_told_without_its_place(champion: Champion, tmp_path: Path) -> None:
+    (tmp_path / "a.sqlite").write_bytes(b"no database" * 1000)
+    model = replace(WRITING, cache=tmp_path / "a.sqlite")
+    with served(champion, model=model) as address, httpx.Client(base_url=address, trust_env=False) as client:
+        told = events(client, ASKED)
+    assert [kind for kind, _ in told] == ["candidates", "failed", "done"]
+    assert "a.sqlite" in told[1][1]["text"]
+    assert str(tmp_path) not in json.dumps(told)
 
 
 def test_feedback_is_kept_as_a_conversation_replaced_and_forgotten(client: httpx.Client, kept: Path) -> None:
