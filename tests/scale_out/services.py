@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import getpass
+import json
 import os
 import shutil
 import signal
@@ -28,7 +29,7 @@ PROJECT = Path(__file__).resolve().parents[2]
 DEPLOYED = PROJECT / "deploy" / "celery"
 PASSWORD = "planted-word-of-the-database"
 BROKER_PASSWORD = "planted-word-of-the-broker"
-WAIT_SECONDS = 180.0
+WAIT_SECONDS = 300.0
 
 
 def program(name: str) -> str:
@@ -62,10 +63,6 @@ class Deployment:
     environment: dict[str, str]
     module: str
     processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
-
-    @property
-    def home(self) -> Path:
-        return self.folder / "home"
 
     def start(self, name: str, *command: str) -> None:
         """A process with the deployment's environment that says what it says to `<name>.log`."""
@@ -103,8 +100,6 @@ class Deployment:
 
     def results(self) -> list[dict[str, Any]]:
         """What Celery keeps of each task: status, worker."""
-        import json
-
         with redis.Redis.from_url(self.environment["DAGSTER_CELERY_BACKEND_URL"]) as backend:
             return [json.loads(backend.get(key)) for key in backend.scan_iter("celery-task-meta-*")]
 

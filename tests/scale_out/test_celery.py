@@ -163,11 +163,13 @@ def test_a_run_whose_machine_goes_away_ends_with_its_time_and_the_next_one_succe
     small.start_worker("two", queue="elsewhere")
     backfill(small, "redial", dagster__max_runtime="20")
     with with_instance(small) as instance:
-        eventually("step", lambda: waiting(small) == ["redial"])
+        started = dg.RunsFilter(statuses=[dg.DagsterRunStatus.STARTED])
+        eventually("run", lambda: instance.get_runs(started))
         small.kill("one")
         (small.folder / "wait").unlink()
         (lost,) = eventually("verdict", lambda: ended(instance, 1))
         assert lost.status is dg.DagsterRunStatus.FAILURE
+        assert [result["status"] for result in small.results()] == ["STARTED"], "which is all that Celery knows of it"
         backfill(small, "redial", **{"dagster-celery__queue": "elsewhere"})
         again, _ = eventually("end of the next run", lambda: ended(instance, 2), alive=list(small.processes.values()))
         assert again.status is dg.DagsterRunStatus.SUCCESS, small.logs()
