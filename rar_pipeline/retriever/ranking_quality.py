@@ -8,14 +8,22 @@ import polars as pl
 from rar_pipeline.retriever.catalogue import Catalogue
 
 
+def ndcg(found: np.ndarray, cases: pl.DataFrame, catalogue: Catalogue) -> float:
+    """Mean over cases of the NDCG of catalogue rows found (n, k), against the ideal list."""
+    width = found.shape[1]
+    discount = 1 / np.log2(np.arange(width) + 2)
+    gains = [
+        (np.isin(rows, catalogue.rows(targets)) * discount).sum() / discount[: len(targets) + unlinked].sum()
+        for rows, targets, unlinked in zip(found, cases["targets"], cases["unlinked_targets"], strict=True)
+    ]
+    return float(np.mean(gains)) if gains else 0.0
+
+
 def ranking_quality(found: np.ndarray, cases: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:
     """Means over cases of `recall_10`, `recall_20` (hits / targets) and `ndcg_10` (ideal list) of catalogue rows found (n, k >= 20)."""
-    figures = np.zeros((len(cases), 3))
-    discount = 1 / np.log2(np.arange(10) + 2)
+    recall = np.zeros((len(cases), 2))
     for case, (targets, unlinked) in enumerate(zip(cases["targets"], cases["unlinked_targets"], strict=True)):
-        total = len(targets) + unlinked
         hit = np.isin(found[case, :20], catalogue.rows(targets))
-        gain = (hit[:10] * discount[: len(hit[:10])]).sum() / discount[:total].sum()
-        figures[case] = hit[:10].sum() / total, hit.sum() / total, gain
-    means = figures.mean(axis=0) if len(cases) else np.zeros(3)
-    return dict(zip(("recall_10", "recall_20", "ndcg_10"), means.tolist(), strict=True))
+        recall[case] = np.array([hit[:10].sum(), hit.sum()]) / (len(targets) + unlinked)
+    means = recall.mean(axis=0) if len(cases) else np.zeros(2)
+    return {"recall_10": float(means[0]), "recall_20": float(means[1]), "ndcg_10": ndcg(found[:, :10], cases, catalogue)}

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
     from rar_pipeline.retriever.training import TrainingConfig
 
 PRETRAINED = "pretrained"
-CODE = "3"  # raised when the same inputs would train another retriever
+CODE = "4"  # raised when the same inputs would train another retriever
 TRAINING_SETTINGS = {
     "seed",
     "batch",
@@ -42,6 +42,7 @@ TRAINING_SETTINGS = {
     "schedule",
     "precision",
     "negatives",
+    "average",
     "rating_epochs",
 }
 TRAINING_SETTINGS |= {"context_turns", "max_history", "encoder"}
@@ -107,6 +108,7 @@ def training_config(settings: Settings, *, epochs: int, learning_rate: float) ->
         device=device,
         devices=settings.devices,
         precision=pick_precision(settings.precision, device),
+        average=settings.average,
     )
 
 
@@ -307,16 +309,16 @@ def fit_cooccurrence_weight(
     cases: pl.DataFrame,
     log: Callable[[str], None],
 ) -> None:
-    """Give a retriever's co-occurrence feature the weight that is best on validation (R@20, as for epochs: candidates are what is asked of it).
+    """Give a retriever's co-occurrence feature the weight that is best on validation (N@50: what is found, and how far up).
 
     On the dialogues that it was made of it looks better than it is, so training leaves it out.
     """
     import torch
 
-    found = _recall_by_weight(retriever, catalogue, known, validation, cases, "cooccurrence_weight", COOCCURRENCE_WEIGHTS)
+    found = _ndcg_by_weight(retriever, catalogue, known, validation, cases, "cooccurrence_weight", COOCCURRENCE_WEIGHTS)
     best = max(found, key=lambda weight: (found[weight], -weight))
     retriever.cooccurrence_weight = torch.tensor(best)
-    log(f"co-occurrence weight: validation R@20 {_listed(found)}; kept {best:g}")
+    log(f"co-occurrence weight: validation N@50 {_listed(found)}; kept {best:g}")
 
 
 def fit_newcomer_weight(
@@ -327,16 +329,16 @@ def fit_newcomer_weight(
     cases: pl.DataFrame,
     log: Callable[[str], None],
 ) -> None:
-    """Give a retriever's newcomers the weight that is best on validation (R@20); of equal ones the largest, which shows most of the corpus."""
+    """Give a retriever's newcomers the weight that is best on validation (N@50); of equal ones the largest, which shows most of the corpus."""
     import torch
 
-    found = _recall_by_weight(retriever, catalogue, known, validation, cases, "newcomer_weight", NEWCOMER_WEIGHTS)
+    found = _ndcg_by_weight(retriever, catalogue, known, validation, cases, "newcomer_weight", NEWCOMER_WEIGHTS)
     best = max(found, key=lambda weight: (found[weight], weight))
     retriever.newcomer_weight = torch.tensor(best)
-    log(f"newcomer weight: validation R@20 {_listed(found)}; kept {best:g}")
+    log(f"newcomer weight: validation N@50 {_listed(found)}; kept {best:g}")
 
 
-def _recall_by_weight(
+def _ndcg_by_weight(
     retriever: Retriever,
     catalogue: Catalogue,
     known: list[str],
@@ -345,13 +347,13 @@ def _recall_by_weight(
     name: Literal["cooccurrence_weight", "newcomer_weight"],
     weights: tuple[float, ...],
 ) -> dict[float, float]:
-    """Validation R@20 under every weight of a feature."""
-    from rar_pipeline.retriever.ranking_quality import ranking_quality
+    """Validation N@50 under every weight of a feature."""
+    from rar_pipeline.retriever.ranking_quality import ndcg
     from rar_pipeline.retriever.search import build_index, search
 
     index = build_index(retriever, catalogue, known)
-    lists = {weight: search(index, validation, 20, **{name: weight})[0] for weight in weights}
-    return {weight: ranking_quality(found, cases, catalogue)["recall_20"] for weight, found in lists.items()}
+    lists = {weight: search(index, validation, 50, **{name: weight})[0] for weight in weights}
+    return {weight: ndcg(found, cases, catalogue) for weight, found in lists.items()}
 
 
 def _listed(recall: dict[float, float]) -> str:

@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast
 
 import lightning  # noqa: TID253  (this module is imported only where training happens)
 import numpy as np
@@ -25,6 +25,7 @@ from lightning.fabric.plugins.environments.lightning import LightningEnvironment
 from lightning.pytorch.callbacks import EarlyStopping, LearningRateMonitor, ModelCheckpoint  # noqa: TID253
 from lightning.pytorch.loggers import CSVLogger, TensorBoardLogger  # noqa: TID253
 from torch.nn import functional as F  # noqa: TID253
+from torch.optim.swa_utils import AveragedModel  # noqa: TID253
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.files import writing
@@ -56,6 +57,7 @@ class TrainingConfig:
     device: str = "cpu"  # or cuda
     devices: int = 1  # processes that train together, each on a device of its own
     precision: Literal["32-true", "bf16-mixed"] = "32-true"
+    average: float = 0.0  # epochs that the mean of the weights reaches back; 0: the last weights themselves
 
 
 def learning_rate_factor(step: int, steps: int, warm_up: int, schedule: Schedule) -> float:
@@ -66,12 +68,30 @@ def learning_rate_factor(step: int, steps: int, warm_up: int, schedule: Schedule
     return {"constant": 1.0, "cosine": (1 + math.cos(math.pi * done)) / 2, "linear": 1 - done}[schedule]
 
 
+class Averaged(AveragedModel):
+    """The exponential moving average of a retriever's weights over about `steps` steps, as `module`; young averages forget faster.
+
+    Its predictions are nearly those of several trained retrievers together, at the price of one (Izmailov et al., "Averaging Weights Leads to Wider
+    Optima and Better Generalization", UAI 2018). Buffers are the retriever's own.
+    """
+
+    def __init__(self, retriever: Retriever) -> None:
+        super().__init__(retriever, avg_fn=self._mean)
+        self.steps = 1.0
+        self.requires_grad_(False)
+
+    def _mean(self, mean: torch.Tensor, weights: torch.Tensor, count: torch.Tensor | int) -> torch.Tensor:
+        kept = min(1 - 1 / max(1.0, self.steps), (1 + int(count)) / (10 + int(count)))
+        return torch.lerp(weights, mean, kept)
+
+
 class SupervisedModule(lightning.LightningModule):
     """One step: vectors of the candidates, queries, cross-entropy. One validation: the whole catalogue ranked for every case."""
 
     def __init__(self, retriever: Retriever, examples: Examples, config: TrainingConfig) -> None:
         super().__init__()
         self.retriever, self.examples, self.config = retriever, examples, config
+        self.average = Averaged(retriever) if config.average else None
         catalogue = examples.catalogue
         numbers = known_numbers(catalogue, examples.known)
         # no buffers: processes that train together would send them to each other, and checkpoints would keep them
@@ -88,8 +108,15 @@ class SupervisedModule(lightning.LightningModule):
         self.index: Index | None = None
         self.found: list[np.ndarray] = []
 
+    @property
+    def judged(self) -> Retriever:
+        """What validation judges and training gives: the mean of the weights, or the weights."""
+        return self.retriever if self.average is None else cast("Retriever", self.average.module)
+
     def on_fit_start(self) -> None:
-        """The catalogue lies where the weights do."""
+        """The catalogue lies where the weights do; the mean reaches back over epochs."""
+        if self.average is not None:
+            self.average.steps = self.config.average * self.trainer.num_training_batches
         for name in ("known_number", "known_rows", "other_rows", "embeddings", "facts"):
             setattr(self, name, getattr(self, name).to(self.device))
 
@@ -148,8 +175,13 @@ class SupervisedModule(lightning.LightningModule):
         self.log("step_loss", loss, batch_size=1)
         return loss
 
+    def on_train_batch_end(self, outputs: object, batch: object, batch_number: int) -> None:
+        """The weights go into their mean."""
+        if self.average is not None:
+            self.average.update_parameters(self.retriever)
+
     def on_validation_epoch_start(self) -> None:
-        """Lay the catalogue out under the present weights. Raises RarError where training diverged."""
+        """Lay the catalogue out under the present weights, or their mean. Raises RarError where training diverged."""
         mean = torch.stack(self.losses).mean() if self.losses else torch.tensor(math.nan, device=self.device)
         self.loss = float(self.trainer.strategy.reduce(mean, reduce_op="mean"))
         if self.losses and not math.isfinite(self.loss):
@@ -159,7 +191,7 @@ class SupervisedModule(lightning.LightningModule):
             )
         self.losses.clear()
         with torch.autocast(self.device.type, enabled=False):
-            self.index = build_index(self.retriever, self.examples.catalogue, self.examples.known)
+            self.index = build_index(self.judged, self.examples.catalogue, self.examples.known)
         self.found.clear()
 
     def validation_step(self, rows: list[int], batch_number: int) -> None:
@@ -285,7 +317,7 @@ def train(
     kept = max(module.curve, key=lambda record: record["recall_20"])
     log(f"kept epoch {kept['epoch'] + 1:.0f} of {len(module.curve)}; its curves: tensorboard --logdir {logs}")
     shutil.rmtree(attempt, ignore_errors=True)
-    return module.retriever.cpu().eval()
+    return module.judged.cpu().eval()
 
 
 def last_checkpoint(attempt: Path) -> Path | None:

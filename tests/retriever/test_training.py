@@ -81,7 +81,8 @@ def test_the_same_seed_gives_the_same_weights(world: World, tmp_path: Path) -> N
     assert first.weights_sha256 == second.weights_sha256
 
 
-def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp_path: Path) -> None:
+@pytest.mark.parametrize("average", [0.0, 2.0])
+def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp_path: Path, average: float) -> None:
     class KilledError(Exception):
         pass
 
@@ -96,7 +97,7 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
         build_queries(judged, world.catalogue, world.encode, **window),
         judged,
     )
-    config = TrainingConfig(seed=0, batch=32, epochs=4, patience=9, learning_rate=0.01, negatives=8)
+    config = TrainingConfig(seed=0, batch=32, epochs=4, patience=9, learning_rate=0.01, negatives=8, average=average)
 
     def fit(attempt: Path, die_after: int | None = None) -> dict[str, torch.Tensor]:
         from rar_pipeline.retriever.network import NetworkConfig, Retriever
@@ -110,10 +111,10 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
             if die_after is not None and sum(line.startswith("epoch") for line in said) > die_after:
                 raise KilledError
 
-        train(module, SupervisedData(examples, config.batch, config.seed), attempt, tmp_path / "logs" / attempt.name, log)
+        kept = train(module, SupervisedData(examples, config.batch, config.seed), attempt, tmp_path / "logs" / attempt.name, log)
         assert die_after is not None or attempt.name == "whole" or any(line.startswith("resuming") for line in said)
         assert len(module.curve) == config.epochs
-        return module.retriever.state_dict()
+        return kept.state_dict()
 
     whole = fit(tmp_path / "whole")
     with pytest.raises(KilledError):
@@ -125,6 +126,27 @@ def test_a_killed_training_resumes_and_ends_as_an_unbroken_one(world: World, tmp
     assert not (tmp_path / "broken").exists(), "a finished attempt leaves nothing to resume"
     logged = [pl.read_csv(tmp_path / "logs" / name / "metrics.csv").drop_nulls("recall_20") for name in ("whole", "broken")]
     assert logged[0].select("epoch", "recall_20").equals(logged[1].select("epoch", "recall_20")), "logs go on, too"
+
+
+def test_the_mean_of_the_weights_forgets_as_its_name_says_and_starts_young() -> None:
+    """Against the recurrence by hand: kept share min(1 - 1 / steps, (1 + t) / (10 + t)), the first weights as they are."""
+    from rar_pipeline.retriever.network import NetworkConfig, Retriever
+    from rar_pipeline.retriever.training import Averaged
+
+    retriever = Retriever(NetworkConfig(8, 4, 16, hidden=8))
+    average = Averaged(retriever)
+    average.steps = 4.0
+    values = torch.linspace(-1, 1, 40, dtype=torch.float64)
+    expected = float(values[0])
+    for step, value in enumerate(values):
+        with torch.no_grad():
+            retriever.bias.fill_(value)
+        average.update_parameters(retriever)
+        kept = min(1 - 1 / 4, (1 + step) / (10 + step)) if step else 0.0
+        expected = kept * expected + (1 - kept) * float(value)
+    torch.testing.assert_close(average.module.bias, torch.full((4,), expected), rtol=1e-5, atol=1e-6)
+    assert not any(parameter.requires_grad for parameter in average.parameters())
+    assert retriever.bias.requires_grad, "the trained weights still are"
 
 
 def test_the_step_is_the_full_softmax_where_every_movie_is_known(world: World) -> None:
