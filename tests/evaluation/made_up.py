@@ -38,6 +38,8 @@ CHANGE = {
     "llm_weight": 0.0,
 }
 CHANGE |= {"replaced": None, "why": "no challenger beat round_0 beyond the noise", "lost": ["round_1"]}
+GAIN = {"difference": 0.01, "low": -0.004, "high": 0.024}
+NO_GAIN = dict.fromkeys(GAIN)
 REFERENCES = {"ease": "popularity", "round_0": "ease", "round_0+llm": "round_0", "round_1+llm": "round_0+llm"}
 
 
@@ -194,5 +196,15 @@ def inputs(conversations: int = 120, movies: int = 400, title: str = "The Lighth
         upstream={"movies": ["source_movies/imdb"], "cases": ["dialogues", "mentions"], "source_movies/imdb": []},
         curves={"validation N@10": curves},
         feedback=[("redial", 1, feedback), ("inspired", 1, feedback.head(60))],
+        objectives=[
+            {"dataset": "redial", "objective": objective, "version": f"round_1_{objective}", "updates": 12.0, "cases": 90}
+            | {
+                "alone": 0.11,
+                "after_llm": 0.12,
+                "against_start": GAIN,
+                "against_control": GAIN if objective != "sft" else NO_GAIN,
+            }
+            for objective in ("dpo", "lambda_credit", "sft")
+        ],
         dropped=pl.DataFrame({"table": ["source_movies"], "reason": ["no title in imdb/title.basics.tsv"], "rows": [17]}),
     )
