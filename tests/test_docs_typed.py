@@ -105,10 +105,13 @@ NOT_HERE = {
     r"make evaluate .*cikm23": "needs the files of He et al.; tests/evaluation reads made-up ones of that layout",
     r"python -m rar_pipeline\.evaluate --dataset redial\|": "a synopsis: all options at once",
     r"(RAR_SOURCES=\.\./mirror )?dagster asset materialize .*--select judge_experiment": "hours; tests/preference runs it small",
+    r"(RAR_SOURCES=\.\./mirror )?(RAR_JUDGE_\w+=\S+ )+dagster asset materialize": "trains a language model; tests/preference does so small",
     r"dagster asset materialize .*--select sequences_check": "hours; tests/evaluation runs it small",
     r"duckdb ": "DuckDB's own program; tests/test_database.py gives the page's queries to the library",
-    r"dagster (job launch|job backfill|asset materialize|instance concurrency set accelerator 3)$": "named in a sentence, or set on "
-    "an instance that runs share",
+    r"dagster (job launch|job backfill|asset materialize)$": "named in a sentence, without what it needs to run",
+    r"(PYTHONPATH=deploy/celery celery|cp deploy/celery|dagster-daemon|dagster-webserver) ": "of several machines, with Redis and Postgres; "
+    "tests/scale_out runs all of them for real",
+    r"dagster (instance concurrency set|job backfill .*(-j conversations|--tags)) ?": "of several machines; tests/scale_out backfills through them",
 }
 
 
