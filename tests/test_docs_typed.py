@@ -109,7 +109,7 @@ NOT_HERE = {
     r"dagster asset materialize .*--select sequences_check": "hours; tests/evaluation runs it small",
     r"duckdb ": "DuckDB's own program; tests/test_database.py gives the page's queries to the library",
     r"dagster (job launch|job backfill|asset materialize)$": "named in a sentence, without what it needs to run",
-    r"(PYTHONPATH=deploy/celery celery|cp deploy/celery|dagster-daemon|dagster-webserver) ": "of several machines, with Redis and Postgres; "
+    r"(PYTHONPATH=deploy/celery celery |cp deploy/celery/|dagster-daemon |dagster-webserver )": "of several machines, with Redis and Postgres; "
     "tests/scale_out runs all of them for real",
     r"dagster (instance concurrency set|job backfill .*(-j conversations|--tags)) ?": "of several machines; tests/scale_out backfills through them",
 }
