@@ -32,13 +32,16 @@ BROKER_PASSWORD = "planted-word-of-the-broker"
 WAIT_SECONDS = 300.0
 
 
-def program(name: str) -> str:
-    """Path of a server's program. Skips where the system has none."""
+def program(name: str) -> str | None:
+    """Path of a server's program; None where the system has none."""
     beside = sorted(Path("/usr/lib/postgresql").glob(f"*/bin/{name}"))
-    found = shutil.which(name) or (str(beside[-1]) if beside else None)
-    if found is None:
-        pytest.skip(f"no {name} on this machine: apt-get install redis-server postgresql")
-    return found
+    return shutil.which(name) or (str(beside[-1]) if beside else None)
+
+
+needs_servers = pytest.mark.skipif(
+    not all(program(name) for name in ("redis-server", "postgres", "initdb")),
+    reason="no Redis or no Postgres on this machine: apt-get install redis-server postgresql",
+)
 
 
 def eventually(
@@ -116,7 +119,7 @@ class Deployment:
 def redis_server(folder: Path) -> Iterator[str]:
     """Address of a Redis of our own."""
     port = free_port()
-    command = [program("redis-server"), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
+    command = [str(program("redis-server")), "--port", str(port), "--bind", "127.0.0.1", "--save", "", "--dir", str(folder)]
     process = subprocess.Popen(
         [*command, "--requirepass", BROKER_PASSWORD], stdout=subprocess.DEVNULL, preexec_fn=default_signals
     )
@@ -141,11 +144,11 @@ def postgres_server(folder: Path) -> Iterator[dict[str, str]]:
         shutil.chown(data, user)
         shutil.chown(password, user)
     run = {"user": user, "extra_groups": []} if user else {}
-    made = [program("initdb"), "-D", str(data), "-U", owner, "--pwfile", str(password), "-A", "scram-sha-256", "--no-sync"]
+    made = [str(program("initdb")), "-D", str(data), "-U", owner, "--pwfile", str(password), "-A", "scram-sha-256", "--no-sync"]
     subprocess.run(made, check=True, capture_output=True, cwd=data, **run)  # type: ignore[call-overload]
     password.unlink()
     server = [
-        program("postgres"),
+        str(program("postgres")),
         "-D",
         str(data),
         "-p",

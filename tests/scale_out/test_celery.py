@@ -20,9 +20,10 @@ from rar_pipeline.settings import Settings
 from rar_pipeline.tables import DATASETS, DIALOGUES
 
 from ..small_world import materialise, small_settings, small_world
-from .services import BROKER_PASSWORD, PASSWORD, Deployment, deployed, eventually
+from .services import BROKER_PASSWORD, PASSWORD, Deployment, deployed, eventually, needs_servers
 
 MODULE = "tests.scale_out.turns"
+pytestmark = needs_servers
 
 
 @pytest.fixture
