@@ -11,6 +11,7 @@ import gzip
 import hashlib
 import json
 import os
+import platform
 import zlib
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
@@ -132,13 +133,18 @@ def alone(place: Path, waiting: Callable[[], None]) -> Iterator[None]:
         yield
 
 
+def maker() -> str:
+    """The process among those of all machines that share a lake, as a part of the names of what it has not finished."""
+    return f"{platform.node()}.{os.getpid()}"
+
+
 @contextmanager
 def replacing(path: Path) -> Iterator[Path]:
     """A temporary path beside `path`; on success it takes its place at once, on failure nothing is left.
 
     Raises RarError where the disk is full or cannot be written.
     """
-    temporary = path.with_name(f".{path.name}.{os.getpid()}.part")
+    temporary = path.with_name(f".{path.name}.{maker()}.part")
     with writing(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         try:

@@ -8,7 +8,6 @@ In the champion's folder lie `champion.json` (what serves now, and why), `histor
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from collections.abc import Callable, Collection, Mapping, Sequence
 from pathlib import Path
@@ -19,7 +18,7 @@ import polars as pl
 from rar_pipeline.errors import RarError
 from rar_pipeline.evaluation.bootstrap import paired_difference
 from rar_pipeline.evaluation.systems import INCUMBENT, after_llm, fused, in_words, ordered
-from rar_pipeline.files import sha256_of, write_json, writing
+from rar_pipeline.files import maker, sha256_of, write_json, writing
 from rar_pipeline.retriever.version import WEIGHTS, Version, read_record
 
 METRIC = "N@10"
@@ -274,7 +273,7 @@ def _crown(
     key = name_of(version)
     place = folder / "versions" / key
     if not place.is_dir():
-        part = place.with_name(f".{key}.{os.getpid()}.part")
+        part = place.with_name(f".{key}.{maker()}.part")
         try:
             with writing(place):
                 shutil.copytree(source, part)

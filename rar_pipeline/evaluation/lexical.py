@@ -6,7 +6,6 @@ The index of a corpus is made once and kept, under the hash of its texts.
 from __future__ import annotations
 
 import importlib.metadata
-import os
 import shutil
 from collections.abc import Iterable
 from pathlib import Path
@@ -17,7 +16,7 @@ import polars as pl
 
 from rar_pipeline.corpus.cards import item_texts
 from rar_pipeline.evaluation.baselines import Floats, rank
-from rar_pipeline.files import digest, writing
+from rar_pipeline.files import digest, maker, writing
 from rar_pipeline.retriever.examples import query_text
 
 if TYPE_CHECKING:
@@ -66,7 +65,7 @@ def kept_index(texts: list[str], folder: Path) -> BM25:
             pass
     index = bm25s.BM25()
     index.index(bm25s.tokenize(texts, stopwords="en", show_progress=False), show_progress=False)
-    part = folder / f".{place.name}.{os.getpid()}.part"
+    part = folder / f".{place.name}.{maker()}.part"
     try:
         with writing(place):
             index.save(part, show_progress=False)

@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.files import sha256_of, write_json, writing
+from rar_pipeline.files import maker, sha256_of, write_json, writing
 
 if TYPE_CHECKING:
     from rar_pipeline.retriever.network import Retriever
@@ -43,7 +42,7 @@ def save(folder: Path, retriever: Retriever, version: Version) -> Version:
     """Write weights and record beside the folder, then move both into place. Returns the record with the weights' hash."""
     from safetensors.torch import save_file
 
-    part = folder.with_name(f".{folder.name}.{os.getpid()}.part")
+    part = folder.with_name(f".{folder.name}.{maker()}.part")
     shutil.rmtree(part, ignore_errors=True)
     with writing(folder):
         try:
@@ -51,7 +50,7 @@ def save(folder: Path, retriever: Retriever, version: Version) -> Version:
             save_file({name: value.detach().cpu().contiguous() for name, value in retriever.state_dict().items()}, part / WEIGHTS)
             version = Version(**{**vars(version), "weights_sha256": sha256_of(part / WEIGHTS)})
             write_json(part / RECORD, vars(version))
-            old = folder.with_name(f".{folder.name}.{os.getpid()}.old")
+            old = folder.with_name(f".{folder.name}.{maker()}.old")
             if folder.exists():
                 folder.rename(old)
             part.rename(folder)
