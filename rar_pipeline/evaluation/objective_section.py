@@ -67,17 +67,10 @@ def section(rows: Sequence[Row], datasets: Sequence[str], checks: Mapping[str, C
 
 
 def _table(dataset: str, rows: Sequence[Row]) -> Block:
-    after = (
-        f"{METRIC} after the LLM",
-        "against round_0 after the LLM",
-        "against the control after the LLM",
-        "Cases after the LLM",
-    )
-    columns = ("Objective", "Version", "Updates kept", f"{METRIC} alone", *after)
+    columns = ("Objective", "Updates", f"{METRIC} alone", "After the LLM", "Gain over round_0", "Gain over the control", "Cases")
     cells = [
         (
             f"{row['objective']}, the control" if row["objective"] == CONTROL else row["objective"],
-            row["version"],
             format_count(row["updates"]),
             format_figure(row["alone"]),
             format_figure(row["after_llm"]),
@@ -88,10 +81,11 @@ def _table(dataset: str, rows: Sequence[Row]) -> Block:
         for row in rows
     ]
     caption = (
-        "All from the same parent, the same feedback and in the same steps; the epoch kept is chosen on validation, 0 updates: the round ended where "
-        "it began. The control goes on with supervision: what an objective gains over it is what preferences teach."
+        "Versions of round 1 from the same parent, the same feedback, in the same steps. Updates: of the epoch that is kept, chosen on validation; "
+        "0: the round ended where it began. Gains are after the LLM, on the cases that it saw. The control goes on with supervision: what an "
+        "objective gains over it is what preferences teach."
     )
-    return Block(f"{named(dataset)}: every objective, from the same feedback", "", Grid(caption, columns, cells, (1, 5, 6)))
+    return Block(f"{named(dataset)}: every objective, from the same feedback", "", Grid(caption, columns, cells, (4, 5)))
 
 
 def _difference(found: Mapping[str, float | None]) -> str:
@@ -99,5 +93,7 @@ def _difference(found: Mapping[str, float | None]) -> str:
         return "–"
     if found["low"] is None:
         return format_signed(found["difference"])
+    if found["low"] == found["high"] == 0:
+        return "the same lists"
     verdict = "" if (found["low"] or 0) > 0 or (found["high"] or 0) < 0 else ", within the noise"
     return f"{format_signed(found['difference'])} ({format_signed(found['low'])} to {format_signed(found['high'])}{verdict})"

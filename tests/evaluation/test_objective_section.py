@@ -8,7 +8,7 @@ import polars as pl
 import pytest
 
 from rar_pipeline.evaluation.judge_section import Checked
-from rar_pipeline.evaluation.objective_section import compared, section
+from rar_pipeline.evaluation.objective_section import _difference, compared, section
 from rar_pipeline.preference.judge_check import Decision, Verdict
 from rar_pipeline.retriever.version import Version
 
@@ -40,7 +40,9 @@ def test_each_objective_is_held_against_supervision_alone_and_against_the_contro
     (block,) = section(list(rows.values()), ["redial"], {})
     cells = {row[0]: row for row in block.grid.rows}
     assert set(cells) == {"dpo", "odds", "sft, the control"}
-    assert "within the noise" in cells["odds"][5] and "within the noise" not in cells["dpo"][5]
+    assert cells["odds"][4] == "the same lists"
+    assert _difference({"difference": 0.01, "low": -0.01, "high": 0.03}) == "+.010 (−.010 to +.030, within the noise)"
+    assert "within the noise" not in cells["dpo"][4]
 
 
 def test_where_nothing_could_be_compared_the_report_says_why() -> None:
