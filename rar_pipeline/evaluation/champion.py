@@ -58,7 +58,6 @@ def choose_champion(
         trials.append(compare(metrics, challenger, champion, seed))
         if trials[-1]["wins"]:
             champion = challenger
-    won = [trial for trial in trials if trial["wins"]]
     serves = champion
     for challenger in (after_llm(champion), fused(champion)):
         if challenger in barred:
@@ -66,7 +65,12 @@ def choose_champion(
             continue
         trials.append(compare(metrics, challenger, serves, seed, some_cases=True))
         serves = challenger if trials[-1]["wins"] else serves
-    why = f"{champion} beat {won[-1]['champion']}" if won else f"no challenger beat {champion} beyond the noise"
+    won = [trial for trial in trials if trial["wins"]]
+    why = (
+        "; ".join(f"{trial['challenger']} beat {trial['champion']}" for trial in won)
+        if won
+        else f"no challenger beat {champion} beyond the noise"
+    )
     return {
         "version": champion,
         "llm_weight": fit(champion) if serves == fused(champion) else float(serves != champion),

@@ -82,6 +82,7 @@ def test_a_fused_order_wins_like_any_other_and_has_to_beat_the_llm_s_own_where_t
     own, after = scores("round_0", BASE), scores("round_0+llm", BASE + 0.1)
     won = choose_champion(pl.concat([own, after, scores("round_0+llm fused", BASE + 0.2)]), ["round_0"], None, 0, FIT)
     assert won["llm_weight"] == 0.4
+    assert won["why"] == "round_0+llm beat round_0; round_0+llm fused beat round_0+llm"
     assert [(trial["challenger"], trial["champion"]) for trial in won["trials"]] == [
         ("round_0+llm", "round_0"),
         ("round_0+llm fused", "round_0+llm"),
