@@ -271,7 +271,7 @@ def train(
     logs: Path,
     log: Callable[[str], None],
 ) -> Retriever:
-    """Fit a module with early stopping on R@20 and give the retriever of its best epoch.
+    """Fit a module with early stopping on R@20 and give the retriever of its best epoch, for use or further training.
 
     Checkpoints lie under `attempt` and a killed fit goes on there; the folder is removed when the fit is complete. What is logged for TensorBoard and
     as CSV lies under `logs` and stays. Where several processes train together, all but the first end here: what follows is for one to do.
@@ -317,7 +317,7 @@ def train(
     kept = max(module.curve, key=lambda record: record["recall_20"])
     log(f"kept epoch {kept['epoch'] + 1:.0f} of {len(module.curve)}; its curves: tensorboard --logdir {logs}")
     shutil.rmtree(attempt, ignore_errors=True)
-    return module.judged.cpu().eval()
+    return module.judged.cpu().eval().requires_grad_()  # it may be trained further
 
 
 def last_checkpoint(attempt: Path) -> Path | None:
