@@ -120,9 +120,9 @@ def test_leaderboard_shows_test_results_best_first_with_intervals() -> None:
     text = leaderboard_text(LEADERBOARD.frame(rows))
     assert text.splitlines()[1:] == [
         "redial, test, 1200 cases (every case)",
-        "system                   R@1    R@10    R@50    N@10   95 % of N@10",
-        "round_0                0.300   0.300   0.300   0.250",
-        "ease                   0.100   0.100   0.100   0.120   0.100 to 0.140",
+        "system                          R@1    R@10    R@50    N@10   95 % of N@10",
+        "round_0                       0.300   0.300   0.300   0.250",
+        "ease                          0.100   0.100   0.100   0.120   0.100 to 0.140",
     ]
 
 
