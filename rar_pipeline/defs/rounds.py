@@ -18,7 +18,10 @@ from rar_pipeline.settings import Settings
 from rar_pipeline.tables import CASES, FEEDBACK, JUDGE_CHECK, MOVIES, PREFERENCES, TITLES
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from rar_pipeline.generation.questions import Answer, LanguageModelHandle, Question
+    from rar_pipeline.retriever.version import Version
 
 
 @contextmanager
@@ -153,6 +156,30 @@ def preferences(number: int) -> dg.AssetsDefinition:
     return paired
 
 
+@contextmanager
+def trainer(
+    context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel, number: int
+) -> "Iterator[Callable[[Path, Settings, str], tuple[Version, bool]]]":
+    """A function that trains round `number` on its feedback: folder, settings, name of the version -> its record, and whether it was trained now."""
+    from rar_pipeline.preference.rounds import preference_round
+
+    dataset, log, name = context.partition_key, context.log.info, f"round_{number}"
+    parent = lake.folder("retriever", f"round_{number - 1}", dataset)
+    tables = (
+        lake.read(CASES, dataset),
+        lake.read(FEEDBACK, dataset, f"{name}_feedback"),
+        lake.read(PREFERENCES, dataset, f"{name}_preferences"),
+        lake.read(MOVIES),
+        read_catalogue(lake),
+    )
+    with judge(lake, language_model, log) as ask:
+
+        def train(folder: "Path", settings: Settings, version: str) -> "tuple[Version, bool]":
+            return preference_round(folder, parent, number, *tables, encoder(settings, log), ask, settings, log, name=version)
+
+        yield train
+
+
 def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
     """The asset `round_<number>/retriever`."""
     name, parent = f"round_{number}", f"round_{number - 1}"
@@ -168,24 +195,9 @@ def retriever(number: int, settings: Settings) -> dg.AssetsDefinition:
     )
     @told
     def trained(context: dg.AssetExecutionContext, lake: Lake, language_model: LanguageModel) -> dg.MaterializeResult:
-        from rar_pipeline.preference.rounds import preference_round
-
-        dataset = context.partition_key
-        with judge(lake, language_model, context.log.info) as ask:
-            version, now = preference_round(
-                lake.folder("retriever", name, dataset),
-                lake.folder("retriever", parent, dataset),
-                number,
-                lake.read(CASES, dataset),
-                lake.read(FEEDBACK, dataset, f"{name}_feedback"),
-                lake.read(PREFERENCES, dataset, f"{name}_preferences"),
-                lake.read(MOVIES),
-                read_catalogue(lake),
-                encoder(settings, context.log.info),
-                ask,
-                settings,
-                context.log.info,
-            )
+        folder = lake.folder("retriever", name, context.partition_key)
+        with trainer(context, lake, language_model, number) as train:
+            version, now = train(folder, settings, name)
         return described(lake, version, now)
 
     return trained
@@ -210,19 +222,10 @@ def objectives(settings: Settings) -> dg.AssetsDefinition:
         from rar_pipeline.preference.compared import objective_versions
 
         dataset = context.partition_key
-        with judge(lake, language_model, context.log.info) as ask:
-            made = objective_versions(
-                partial(lake.folder, "retriever", part=dataset),
-                lake.read(CASES, dataset),
-                lake.read(FEEDBACK, dataset, f"{name}_feedback"),
-                lake.read(PREFERENCES, dataset, f"{name}_preferences"),
-                lake.read(MOVIES),
-                read_catalogue(lake),
-                encoder(settings, context.log.info),
-                ask,
-                settings,
-                context.log.info,
-            )
+        feedback = lake.read(FEEDBACK, dataset, f"{name}_feedback")
+        folder_of = partial(lake.folder, "retriever", part=dataset)
+        with trainer(context, lake, language_model, 1) as train:
+            made = objective_versions(folder_of, feedback, train, settings, context.log.info)
         rows = [
             {"version": version.name, "trained_now": now, "weights_sha256": version.weights_sha256, **version.figures}
             for version, now in made

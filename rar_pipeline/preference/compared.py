@@ -12,13 +12,13 @@ from pathlib import Path
 
 import polars as pl
 
-from rar_pipeline.preference.feedback import Ask
 from rar_pipeline.preference.lessons import rewarded
-from rar_pipeline.preference.rounds import preference_round
-from rar_pipeline.retriever.catalogue import Catalogue
-from rar_pipeline.retriever.examples import Encode
 from rar_pipeline.retriever.version import Version, read_record
 from rar_pipeline.settings import Objective, Settings
+
+Train = Callable[
+    [Path, Settings, str], tuple[Version, bool]
+]  # folder, settings, name of a version -> its record, and whether it was trained now
 
 CONTROL: Objective = "sft"
 NUMBER = 1  # of the round whose objective is varied
@@ -30,35 +30,23 @@ def version_name(objective: Objective) -> str:
 
 
 def objective_versions(
-    folder_of: Callable[[str], Path],
-    cases: pl.DataFrame,
-    feedback: pl.DataFrame,
-    preferences: pl.DataFrame,
-    movies: pl.DataFrame,
-    catalogue: Catalogue,
-    encode: Encode,
-    ask: Ask,
-    settings: Settings,
-    log: Callable[[str], None],
+    folder_of: Callable[[str], Path], feedback: pl.DataFrame, train: Train, settings: Settings, log: Callable[[str], None]
 ) -> list[tuple[Version, bool]]:
-    """A version for each of `settings.further_objectives`, and whether it was trained now; `folder_of`: name of a version -> its folder.
+    """A version for each of `settings.further_objectives`, and whether it was trained now.
 
-    Tables as for `preference_round`, of round 1. Without feedback there is nothing to tell objectives apart by: then no version is made, and those of
-    other feedback are taken away, since they would be read as what this one taught.
+    `folder_of`: name of a version -> its folder; `feedback`: of round 1; `train`: trains round 1. Without feedback there is nothing to tell
+    objectives apart by: then no version is made, and those of other feedback are taken away, since they would be read as what this one taught.
     """
     taught = not rewarded(feedback).is_empty()
     if not taught:
         log("no feedback that teaches: the objectives are not compared")
-    tables = cases, feedback, preferences, movies, catalogue, encode, ask
     made = []
     for objective in settings.further_objectives:
         name = version_name(objective)
         if not taught:
             shutil.rmtree(folder_of(name), ignore_errors=True)
             continue
-        own = settings.model_copy(update={"objective": objective})
-        parent = folder_of(f"round_{NUMBER - 1}")
-        made.append(preference_round(folder_of(name), parent, NUMBER, *tables, own, log, name=name))
+        made.append(train(folder_of(name), settings.model_copy(update={"objective": objective}), name))
     return made
 
 

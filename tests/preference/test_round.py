@@ -199,7 +199,11 @@ def test_objectives_are_compared_on_the_same_feedback_in_the_same_steps_and_only
 
     def compare(feedback: pl.DataFrame) -> list[tuple[Version, bool]]:
         tables = world.cases, feedback, build_preferences(feedback), movies(world), world.catalogue, world.encode
-        return objective_versions(lambda name: folder / name, *tables, nobody, settings, print)
+
+        def trained(place: Path, settings: Settings, name: str) -> tuple[Version, bool]:
+            return preference_round(place, folder / "round_0", 1, *tables, nobody, settings, print, name=name)
+
+        return objective_versions(lambda name: folder / name, feedback, trained, settings, print)
 
     taught = winning(world, parent, 10)
     made = [version for version, now in compare(taught) if now]
