@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.generation.client import Client, shown_url
+from rar_pipeline.generation.client import Client
 from rar_pipeline.generation.questions import Mode
+from rar_pipeline.generation.redaction import shown_url
 from rar_pipeline.generation.retries import told
 
 SCHEMA: dict[str, Any] = {

@@ -9,7 +9,6 @@ a key or of a prompt.
 from __future__ import annotations
 
 import asyncio
-import base64
 import json
 import os
 import re
@@ -22,7 +21,7 @@ from functools import lru_cache
 from pathlib import Path
 from types import TracebackType
 from typing import TYPE_CHECKING, Any
-from urllib.parse import unquote, urlsplit, urlunsplit
+from urllib.parse import urlsplit
 
 from tenacity import AsyncRetrying, retry_if_exception, stop_after_attempt
 
@@ -31,6 +30,7 @@ from rar_pipeline.generation.budget import Amount, BudgetSpentError
 from rar_pipeline.generation.cache import AnswerCache, Call, content_key
 from rar_pipeline.generation.pace import pace_of
 from rar_pipeline.generation.questions import LanguageModelHandle
+from rar_pipeline.generation.redaction import Hidden, hide, secrets_of, shown_url
 from rar_pipeline.generation.retries import asked_wait, is_transient, pause, told
 
 if TYPE_CHECKING:
@@ -42,7 +42,6 @@ REACH_SECONDS = 20.0
 UNBOUNDED = 4096  # tokens of an answer that are reckoned with where an endpoint takes no limit
 BYTES_A_TOKEN = 4  # of a streamed answer that nobody counted
 _LOOPBACK = ("127.0.0.1", "localhost", "::1")
-_SHORTEST_SECRET = 6  # characters; what is shorter is a word
 
 
 @dataclass(frozen=True)
@@ -66,22 +65,6 @@ def on_record(cache: Path, base_url: str, model: str) -> Amount:
     """What was spent on a model of an endpoint by all runs that keep their answers in `cache`."""
     with AnswerCache(cache) as answers:
         return answers.spent(shown_url(base_url), model)
-
-
-def shown_url(url: str) -> str:
-    """The address without user, password, query and fragment."""
-    parts = urlsplit(url)
-    host = parts.hostname or ""
-    host = f"[{host}]" if ":" in host else host
-    return urlunsplit((parts.scheme, f"{host}:{parts.port}" if parts.port else host, parts.path, "", ""))
-
-
-def _secrets(base_url: str, key: str) -> list[str]:
-    """What is sent with a call and must not be kept: the key, and user and password of the address, also as HTTP's basic scheme sends them."""
-    parts = urlsplit(base_url)
-    user, password = unquote(parts.username or ""), unquote(parts.password or "")
-    basic = base64.b64encode(f"{user}:{password}".encode()).decode() if password else ""
-    return [secret for secret in (key, basic, password) if len(secret) >= _SHORTEST_SECRET]
 
 
 class Client:
@@ -118,7 +101,7 @@ class Client:
         self.openai = openai.AsyncOpenAI(
             base_url=handle.base_url, api_key=key or "none", timeout=handle.timeout, max_retries=0, http_client=http
         )
-        self._secrets = _secrets(handle.base_url, key)
+        self._secrets = secrets_of(handle.base_url, key)
 
     async def __aenter__(self) -> Client:
         return self
@@ -207,6 +190,8 @@ class Client:
                 yield piece
             return
         pieces: list[str] = []
+        words: AsyncGenerator[str]
+        shown: str | None
 
         async def begun() -> tuple[AsyncGenerator[str], str | None]:
             words = self._words(part["messages"], parameters, call)
@@ -214,8 +199,7 @@ class Client:
 
         async with self._gate:
             try:
-                begin: Callable[[], Awaitable[tuple[AsyncGenerator[str], str | None]]] = self._retrying().wraps(begun)
-                words, shown = await begin()
+                words, shown = await self._retrying()(begun)
                 async with aclosing(words):
                     while shown is not None:
                         pieces.append(shown)
@@ -308,10 +292,7 @@ class Client:
             async with asyncio.timeout(self.handle.timeout):
                 response = await self.openai.post(path, cast_to=httpx2.Response, content=content, options=_json(headers))
             call.seconds = time.perf_counter() - start
-            text = response.text
-            for secret in self._secrets:  # an endpoint may repeat what it was sent, and answers are kept
-                text = text.replace(secret, "***")
-            answer = json.loads(text)
+            answer = json.loads(hide(response.text, self._secrets))
             if not isinstance(answer, dict):
                 raise ValueError("the endpoint's answer is no JSON object")
             counted(*_usage(answer, expected))
@@ -437,33 +418,6 @@ def _certificates(trust_env: bool) -> ssl.SSLContext:
     import httpx2
 
     return httpx2.create_ssl_context(trust_env=trust_env)
-
-
-class Hidden:
-    """A text that comes in pieces, with secrets hidden as they are in a whole one: the end of a piece waits where a secret may begin there."""
-
-    def __init__(self, secrets: Sequence[str]) -> None:
-        self._secrets = secrets
-        self._held = ""
-
-    def more(self, piece: str) -> str:
-        """What of all that came can be shown now."""
-        text = self.rest() + piece
-        for secret in self._secrets:
-            text = text.replace(secret, "***")
-        longest = max((len(secret) for secret in self._secrets), default=1)
-        beginnings = (at for at in range(max(len(text) - longest + 1, 0), len(text)) if self._may_begin(text[at:]))
-        cut = next(beginnings, len(text))
-        self._held = text[cut:]
-        return text[:cut]
-
-    def rest(self) -> str:
-        """What was held back."""
-        held, self._held = self._held, ""
-        return held
-
-    def _may_begin(self, end: str) -> bool:
-        return any(secret.startswith(end) for secret in self._secrets)
 
 
 def _json(headers: Mapping[str, str] | None = None) -> Any:  # noqa: ANN401 - openai's own type is private

@@ -17,9 +17,10 @@ from rar_pipeline.generation import generate, prompts
 from rar_pipeline.generation.abilities import probe
 from rar_pipeline.generation.budget import BudgetSpentError
 from rar_pipeline.generation.cache import Call
-from rar_pipeline.generation.client import Client, shown_url
+from rar_pipeline.generation.client import Client
 from rar_pipeline.generation.questions import LanguageModelHandle, Question
 from rar_pipeline.generation.rank import rank
+from rar_pipeline.generation.redaction import shown_url
 from rar_pipeline.generation.retries import told
 from rar_pipeline.service.champion import Champion
 from rar_pipeline.service.talk import Recommendation, Talk, context

@@ -14,8 +14,9 @@ from hypothesis import strategies as st
 from rar_pipeline.errors import RarError
 from rar_pipeline.generation.budget import Amount, Budget, BudgetSpentError
 from rar_pipeline.generation.cache import AnswerCache, Call
-from rar_pipeline.generation.client import Client, Hidden, on_record
+from rar_pipeline.generation.client import Client, on_record
 from rar_pipeline.generation.questions import LanguageModelHandle
+from rar_pipeline.generation.redaction import Hidden
 from tests.generation.test_client import busiest_minute
 from tests.generation.virtual_time import in_virtual_time  # noqa: F401 - a fixture
 
