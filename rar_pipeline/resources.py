@@ -10,7 +10,7 @@ import re
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple
 from urllib.parse import urlsplit, urlunsplit
 
 import dagster as dg
@@ -157,7 +157,7 @@ class LanguageModel(dg.ConfigurableResource):
 
     base_url: str = ""
     model: str = ""
-    mode: str = "auto"
+    mode: Literal["auto", "generate", "label", "likelihood"] = "auto"
     concurrency: int = 4
     timeout: float = 120.0
     retries: int = 4
@@ -180,8 +180,9 @@ class LanguageModel(dg.ConfigurableResource):
     @property
     def ranking_mode(self) -> Mode:
         """How the model ranks: as set; by default generate; the embedded model, which writes no usable lists, by likelihood, a tuned one by label."""
-        embedded = "label" if self.adapter else "likelihood"
-        return self.mode if self.mode != "auto" else "generate" if self.base_url else embedded  # type: ignore[return-value]
+        if self.mode != "auto":
+            return self.mode
+        return "generate" if self.base_url else "label" if self.adapter else "likelihood"
 
     @property
     def generates(self) -> bool:

@@ -223,7 +223,8 @@ class Settings(BaseSettings):
     llm_base_url: str = Field("", description="OpenAI-compatible endpoint; empty: the embedded model on loopback")
     llm_model: str = Field("", description="model name at the endpoint; empty: the embedded model")
     llm_mode: Literal["auto", "generate", "label", "likelihood"] = Field(
-        "auto", description="how the LLM ranks; auto: likelihood for the embedded model, else generate"
+        "auto",
+        description="how the LLM ranks; auto: likelihood for the embedded model, label where it has an adapter, else generate",
     )
     llm_concurrency: int = Field(4, ge=1, description="calls in flight")
     llm_timeout: float = Field(120.0, gt=0, description="seconds before a call is given up")

@@ -7,7 +7,6 @@ stands in publishers.py; how one file crosses the network is fetch.py; what a fi
 from __future__ import annotations
 
 import html.parser
-import os
 import re
 import shutil
 import urllib.parse
@@ -24,7 +23,7 @@ import polars as pl
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.fetch import Fetched, download
-from rar_pipeline.files import digest, replacing, sha256_of
+from rar_pipeline.files import digest, maker, replacing, sha256_of
 from rar_pipeline.harvest.client import Upstream
 from rar_pipeline.politeness import DisallowedError, Manners, RefusedError, shown, user_agent
 from rar_pipeline.publishers import CHECKSUMS, PUBLISHERS, LayoutFile, Publisher
@@ -110,7 +109,7 @@ def sample_world(raw: Path, seed: int, log: Log, write: Callable[[Path, int], No
 
         write = write_sample_world
     log(f"writing the sample world, seed {seed}")
-    making = raw / f".{world.name}.{os.getpid()}"
+    making = raw / f".{world.name}.{maker()}"
     raw.mkdir(parents=True, exist_ok=True)
     try:
         write(making, seed)

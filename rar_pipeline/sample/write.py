@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import os
 import shutil
 from dataclasses import asdict, dataclass
 from pathlib import Path
@@ -11,6 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from rar_pipeline.errors import RarError
+from rar_pipeline.files import maker
 from rar_pipeline.sample.corpus_files import write_corpus_files
 from rar_pipeline.sample.films import load_films
 from rar_pipeline.sample.inspired_files import write_inspired
@@ -45,7 +45,7 @@ def write_sample_world(folder: Path, seed: int = 0, sizes: Sizes | None = None) 
     folder = Path(folder)
     if folder.exists() and not (folder / MARK).is_file() and (not folder.is_dir() or any(folder.iterdir())):
         raise RarError(f"{folder}: is not a sample world and will not be overwritten; name an empty or new folder")
-    making = folder.with_name(f".{folder.name}.{os.getpid()}.making")
+    making = folder.with_name(f".{folder.name}.{maker()}.making")
     shutil.rmtree(making, ignore_errors=True)
     making.mkdir(parents=True)
     try:
