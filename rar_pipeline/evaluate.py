@@ -269,9 +269,7 @@ def described(version: Version, systems: set[str]) -> dict[str, str]:
         CHAMPION: f"{version.name}, the retriever that the lake serves, over the whole corpus",
         THEIR_ITEMS: "The same, out of the movies of item_ids.json alone, as the authors of the files rank",
         after_llm(CHAMPION): "The champion's candidates, re-ranked by the LLM",
-        fused(
-            CHAMPION
-        ): "The same, the LLM's order fused with the champion's scores, with the weight with which the lake serves it",
+        fused(CHAMPION): "The same, the LLM's order fused with the champion's scores, by the weight with which the lake serves",
         ANSWERS: "Titles of --answers, each as the nearest name of entity2id.json, as the authors score them",
         CLOSE_ANSWERS: "The same without titles that are more than two edits from every name",
     }

@@ -142,22 +142,25 @@ def told(line: str) -> str | None:
 
 
 def leaderboard_text(board: pl.DataFrame) -> str:
-    """The test results of all data sets under `fresh_turns` as plain tables."""
+    """The test results of all data sets under `fresh_turns` as plain tables; the objectives that are compared stand in the report alone."""
+    from rar_pipeline.preference.compared import is_compared
+
     lines = []
     shown = board.filter((pl.col("split") == "test") & (pl.col("protocol") == "fresh_turns"))
+    shown = shown.filter(~pl.col("system").is_in([system for system in shown["system"].unique() if is_compared(system)]))
     for (dataset, scope), part in shown.sort("dataset", "scope").group_by("dataset", "scope", maintain_order=True):
         part = part.filter(pl.col("cases") == pl.col("cases").max())  # what the LLM saw stands in the table of those cases
         cases = part.select(pl.col("cases").max()).item()
         said = "every case" if scope == "all" else "the cases that the LLM saw too"
         lines.append(
-            f"\n{dataset}, test, {cases} cases ({said})\n{'system':<27}{'R@1':>8}{'R@10':>8}{'R@50':>8}{'N@10':>8}   95 % of N@10"
+            f"\n{dataset}, test, {cases} cases ({said})\n{'system':<20}{'R@1':>8}{'R@10':>8}{'R@50':>8}{'N@10':>8}   95 % of N@10"
         )
         systems = part.filter(pl.col("metric") == "N@10").sort("value", descending=True)
         for row in systems.iter_rows(named=True):
             values = dict(part.filter(pl.col("system") == row["system"]).select("metric", "value").iter_rows())
             interval = "" if row["low"] is None else f"   {row['low']:.3f} to {row['high']:.3f}"
             lines.append(
-                f"{row['system']:<27}"
+                f"{row['system']:<20}"
                 + "".join(f"{values[metric]:>8.3f}" for metric in ("R@1", "R@10", "R@50", "N@10"))
                 + interval
             )

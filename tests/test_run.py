@@ -117,12 +117,15 @@ def test_leaderboard_shows_test_results_best_first_with_intervals() -> None:
     ]
     rows += [row("ease", "N@10", 0.12, low=0.1, high=0.14), row("round_0", "N@10", 0.25)]
     rows += [row("ease", "N@10", 0.9, split="validation"), row("ease", "N@10", 0.8, protocol="cikm23")]
+    rows += [
+        row(system, "N@10", 0.7) for system in ("round_1_odds", "round_1_sft+llm")
+    ]  # objectives that are compared: the report's
     text = leaderboard_text(LEADERBOARD.frame(rows))
     assert text.splitlines()[1:] == [
         "redial, test, 1200 cases (every case)",
-        "system                          R@1    R@10    R@50    N@10   95 % of N@10",
-        "round_0                       0.300   0.300   0.300   0.250",
-        "ease                          0.100   0.100   0.100   0.120   0.100 to 0.140",
+        "system                   R@1    R@10    R@50    N@10   95 % of N@10",
+        "round_0                0.300   0.300   0.300   0.250",
+        "ease                   0.100   0.100   0.100   0.120   0.100 to 0.140",
     ]
 
 

@@ -32,7 +32,9 @@ class Progress:
         done, cached = self.counts["all"], self.counts["cached"]
         full = round(_BAR * done / self.total)
         rate = (done - cached) / max(now - self.started, 1e-9)
-        parts = [f"[{'#' * full}{'.' * (_BAR - full)}] {done:,} of {self.total:,}", f"{rate:.3g}/s", f"{cached:,} known before"]
+        parts = [f"[{'#' * full}{'.' * (_BAR - full)}] {done:,} of {self.total:,}"]
+        parts += [f"{rate:.3g}/s"] if rate else []
+        parts += [f"{cached:,} known before"]
         parts += [f"{self.counts[kind]:,} {kind}" for kind in ("failed", "unparsed") if self.counts[kind]]
         parts += [f"cost {cost:.4f}"] if cost else []
         parts += [f"{(self.total - done) / rate / 60:.1f} min left"] if rate and done < self.total else []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import get_args
 
 import polars as pl
 
@@ -27,6 +28,11 @@ NUMBER = 1  # of the round whose objective is varied
 def version_name(objective: Objective) -> str:
     """Name of the version that a further objective makes of round 1."""
     return f"round_{NUMBER}_{objective}"
+
+
+def is_compared(system: str) -> bool:
+    """Whether a system is such a version, alone or with the LLM."""
+    return any(system.partition("+")[0] == version_name(objective) for objective in get_args(Objective))
 
 
 def objective_versions(
