@@ -18,6 +18,7 @@ from rar_pipeline import tables
 
 RESAMPLES = 10_000
 LEVEL = 0.95
+FEWEST = 20  # conversations: of fewer, intervals by percentiles are too narrow to decide anything
 _CHUNK_CELLS = 4_000_000  # conversations x resamples held at once: 32 MB of float64
 
 Floats = NDArray[np.float64]
@@ -25,12 +26,18 @@ Bools = NDArray[np.bool_]
 
 
 class PairedDifference(NamedTuple):
-    """Mean of a minus mean of b on the cases of both, its 95 % interval, and the number of those cases."""
+    """Mean of a minus mean of b on the cases of both, its 95 % interval, and the numbers of those cases and of their conversations."""
 
     difference: float
     low: float
     high: float
     cases: int
+    conversations: int
+
+    @property
+    def beats(self) -> bool:
+        """Whether a is shown to be better: the whole interval lies above zero, and there are conversations enough to believe it."""
+        return bool(self.low > 0 and self.conversations >= FEWEST)
 
 
 @dataclass(frozen=True)
@@ -82,7 +89,7 @@ def paired_difference(
 ) -> PairedDifference:
     """Difference of one metric between two systems on the cases of both, with its paired bootstrap interval.
 
-    Both are frames of `tables.METRICS` of one system, data set, split and protocol. `a` wins where `low > 0`; without a common
+    Both are frames of `tables.METRICS` of one system, data set, split and protocol. `a` wins where it `beats`; without a common
     case all figures are NaN. Raises ValueError where a frame mixes protocols, data sets or systems.
     """
     for frame in (metrics_a, metrics_b):
@@ -95,14 +102,15 @@ def paired_difference(
         ]
     )
     if both["system"].n_unique() < 2:
-        return PairedDifference(np.nan, np.nan, np.nan, 0)
+        return PairedDifference(np.nan, np.nan, np.nan, 0, 0)
     scores = _dense(both)
     shared: Bools = np.logical_and(scores.present[0], scores.present[1])
     if not shared.any():
-        return PairedDifference(np.nan, np.nan, np.nan, 0)
+        return PairedDifference(np.nan, np.nan, np.nan, 0, 0)
     means, draws = _means(scores, shared, [0, 1], seed, resamples)
     low, high, _ = _spread(draws[:, 0, 0] - draws[:, 1, 0])
-    return PairedDifference(float(means[0, 0] - means[1, 0]), float(low), float(high), int(shared.sum()))
+    conversations = len(np.unique(scores.dialogues[shared]))
+    return PairedDifference(float(means[0, 0] - means[1, 0]), float(low), float(high), int(shared.sum()), conversations)
 
 
 def _dense(part: pl.DataFrame) -> _Scores:

@@ -16,7 +16,7 @@ from typing import Any
 import polars as pl
 
 from rar_pipeline.errors import RarError
-from rar_pipeline.evaluation.bootstrap import paired_difference
+from rar_pipeline.evaluation.bootstrap import FEWEST, paired_difference
 from rar_pipeline.evaluation.systems import INCUMBENT, after_llm, fused, in_words, ordered
 from rar_pipeline.files import maker, sha256_of, write_json, writing
 from rar_pipeline.retriever.version import WEIGHTS, Version, read_record
@@ -71,6 +71,8 @@ def choose_champion(
         if won
         else f"no challenger beat {champion} beyond the noise"
     )
+    few = [trial for trial in trials if (trial["low"] or 0) > 0 and trial["conversations"] < FEWEST]
+    why += "".join(f"; {trial['challenger']} met it in {trial['conversations']} conversations, too few to win" for trial in few)
     return {
         "version": champion,
         "llm_weight": fit(champion) if serves == fused(champion) else float(serves != champion),
@@ -84,7 +86,8 @@ def choose_champion(
 def compare(metrics: pl.DataFrame, challenger: str, champion: str, seed: int, *, some_cases: bool = False) -> Record:
     """One trial: difference of validation N@10, its interval, the number of cases, and whether the challenger wins.
 
-    It cannot win on fewer cases than the champion answered, but for `some_cases`: the LLM is asked about a part.
+    It cannot win on fewer cases than the champion answered, but for `some_cases`: the LLM is asked about a part. Nor on a few conversations
+    (`bootstrap.FEWEST`), of which no interval can be believed.
     """
     mine, theirs = (
         metrics.filter(pl.col("split") == "validation", pl.col("protocol") == "fresh_turns", pl.col("system") == system)
@@ -92,14 +95,13 @@ def compare(metrics: pl.DataFrame, challenger: str, champion: str, seed: int, *,
     )
     found = paired_difference(mine, theirs, METRIC, seed=seed)
     whole = some_cases or found.cases == theirs["case_id"].n_unique()
-    wins = bool(found.cases and whole and found.low > 0)
-    figures = {name: value if found.cases else None for name, value in found._asdict().items() if name != "cases"}
-    return _trial(challenger, champion) | figures | {"cases": found.cases, "wins": wins}
+    figures = found._asdict() if found.cases else {}
+    return _trial(challenger, champion) | figures | {"wins": whole and found.beats}
 
 
 def _trial(challenger: str, champion: str) -> Record:
     nothing = dict.fromkeys(("difference", "low", "high"))
-    return {"challenger": challenger, "champion": champion, **nothing, "cases": 0, "wins": False}
+    return {"challenger": challenger, "champion": champion, **nothing, "cases": 0, "conversations": 0, "wins": False}
 
 
 def unmet(champion: Mapping[str, Any]) -> list[str]:

@@ -46,7 +46,9 @@ def compared(metrics: pl.DataFrame, versions: Sequence[Version], split: str, see
             found = paired_difference(after, of(version.dataset, after_llm(reference)), METRIC, seed=seed)
             known = found.cases and reference != version.name
             row[f"against_{name}"] = {
-                key: value if known and not isnan(value) else None for key, value in found._asdict().items() if key != "cases"
+                key: value if known and not isnan(value) else None
+                for key, value in found._asdict().items()
+                if key in ("difference", "low", "high")
             }
         rows.append(row)
     return rows

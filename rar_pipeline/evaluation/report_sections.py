@@ -9,6 +9,7 @@ from typing import Any
 import polars as pl
 
 from rar_pipeline import tables
+from rar_pipeline.evaluation.bootstrap import FEWEST
 
 Row = dict[str, Any]
 SHOWN_METRICS = ("R@1", "R@10", "R@50", "N@10", "MRR@10")
@@ -23,9 +24,9 @@ SCOPES = {
 
 
 def verdict(row: Row) -> str:
-    """better, worse, within the noise, or unknown (no reference, or too few conversations for an interval)."""
+    """better, worse, within the noise, or unknown (no reference, or too few conversations for an interval that can be believed)."""
     low, high = row["difference_low"], row["difference_high"]
-    if low is None or high is None:
+    if low is None or high is None or row["cases"] < FEWEST:
         return "unknown"
     return "better" if low > 0 else "worse" if high < 0 else "within the noise"
 

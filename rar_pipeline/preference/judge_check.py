@@ -10,7 +10,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from math import isnan
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, Protocol
 
 import numpy as np
 import polars as pl
@@ -33,7 +33,22 @@ SHUFFLED = 100  # cases that are shown in a shuffled order too: enough for a mea
 UNKNOWN = float("nan")
 
 # (frame of METRICS, another, metric) -> difference of their means, the ends of its 95 % interval, number of cases
-Paired = Callable[[pl.DataFrame, pl.DataFrame, str], tuple[float, float, float, int]]
+
+
+class Compared(Protocol):
+    """A paired difference with its interval; `beats`: it is shown to be above zero."""
+
+    @property
+    def difference(self) -> float: ...  # noqa: D102
+    @property
+    def low(self) -> float: ...  # noqa: D102
+    @property
+    def high(self) -> float: ...  # noqa: D102
+    @property
+    def beats(self) -> bool: ...  # noqa: D102
+
+
+Paired = Callable[[pl.DataFrame, pl.DataFrame, str], Compared]
 
 
 class Proposed(NamedTuple):
@@ -133,11 +148,7 @@ class Difference:
     difference: float = UNKNOWN
     low: float = UNKNOWN
     high: float = UNKNOWN
-
-    @property
-    def beats(self) -> bool:
-        """Whether the whole interval lies above zero."""
-        return self.low > 0
+    beats: bool = False  # shown to be better, on enough conversations
 
 
 @dataclass(frozen=True)
@@ -166,15 +177,19 @@ def verdict(table: pl.DataFrame, paired: Paired) -> Verdict:
         return Verdict(False, said, (), figures)
     if not len(compared):
         return Verdict(False, f"the judge answered none of {len(shown)} questions: {shown['raw_answer'][0]}", (), figures)
-    differences = tuple(
-        Difference(order, _mean(compared, order), *paired(_metrics(compared, order), _metrics(compared, "retriever"), METRIC)[:3])
-        for order in ("judge", "fused")
-    )
+    differences = tuple(_difference(compared, order, paired) for order in ("judge", "fused"))
     alone, fused = differences
     winners = [name for name, found in (("alone", alone), ("fused with its scores", fused)) if found.beats]
     how = f", {' and '.join(winners)}, beats" if winners else " does not beat"
     said = f"the judge's order{how} the retriever's"
+    if not winners and any(found.low > 0 for found in differences):
+        said += " in enough conversations to be believed"
     return Verdict(bool(winners), f"{said} ({_told(figures, alone, fused)})", differences, figures)
+
+
+def _difference(compared: pl.DataFrame, order: str, paired: Paired) -> Difference:
+    found = paired(_metrics(compared, order), _metrics(compared, "retriever"), METRIC)
+    return Difference(order, _mean(compared, order), found.difference, found.low, found.high, found.beats)
 
 
 def _told(figures: Mapping[str, float | int], alone: Difference, fused: Difference) -> str:

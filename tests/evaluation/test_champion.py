@@ -78,6 +78,16 @@ def test_a_challenger_that_answered_fewer_cases_cannot_win_and_the_llm_may() -> 
     assert choice["trials"][0]["low"] > 0 and choice["trials"][0]["wins"] is False
 
 
+@pytest.mark.parametrize(("conversations", "wins"), [(8, False), (19, False), (20, True)])
+def test_a_few_conversations_decide_nothing_however_large_the_gain(conversations: int, wins: bool) -> None:
+    metrics = pl.concat([scores("round_0", BASE), scores("round_0+llm", BASE[:conversations] + 0.3)])
+    choice = choose_champion(metrics, ["round_0"], None, 0, FIT)
+    (trial, _) = choice["trials"]
+    assert trial["low"] > 0 and trial["conversations"] == conversations
+    assert (choice["llm_weight"] == 1, trial["wins"]) == (wins, wins)
+    assert (f"round_0+llm met it in {conversations} conversations, too few to win" in choice["why"]) is not wins
+
+
 def test_a_fused_order_wins_like_any_other_and_has_to_beat_the_llm_s_own_where_that_won() -> None:
     own, after = scores("round_0", BASE), scores("round_0+llm", BASE + 0.1)
     won = choose_champion(pl.concat([own, after, scores("round_0+llm fused", BASE + 0.2)]), ["round_0"], None, 0, FIT)

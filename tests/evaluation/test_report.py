@@ -154,6 +154,11 @@ def test_the_words_follow_from_the_interval(made_up, low, high, word, sentence):
     assert sentence in render_report(quick)
 
 
+def test_few_conversations_make_nothing_better_or_worse():
+    board = compared(0.01, 0.03).with_columns(cases=pl.lit(8, pl.Int64))
+    assert verdict(board.row(0, named=True)) == "unknown"
+
+
 def test_findings_read_the_scope_with_more_cases_and_the_paired_one_among_equals():
     everywhere = compared(0.01, 0.02).with_columns(scope=pl.lit("all"))
     board = pl.concat([everywhere, compared(-0.01, 0.02)])

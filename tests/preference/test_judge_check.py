@@ -104,6 +104,13 @@ def test_a_judge_that_knows_the_target_passes() -> None:
     assert "beats the retriever's" in found.sentence and "60 validation cases of 30 conversations" in found.sentence
 
 
+def test_a_few_conversations_let_no_judge_pass_and_the_sentence_says_why() -> None:
+    found = judged(knows, cases(18))
+    assert found.figures["conversations"] == 9 and found.differences[0].low > 0
+    assert not found.passes
+    assert "does not beat the retriever's in enough conversations to be believed" in found.sentence
+
+
 def test_a_judge_that_guesses_does_not_pass_and_fusion_makes_no_judge_of_it() -> None:
     found = judged(guesses)
     alone, fused = found.differences
