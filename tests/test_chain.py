@@ -454,9 +454,11 @@ def test_feedback_is_collected_of_a_judge_that_beats_the_retriever_and_of_no_oth
     chain: Chain, tmp_path: Path, knows: bool
 ) -> None:
     lake = Lake(root=str(Path(shutil.copytree(chain.settings.lake, tmp_path / "lake", symlinks=True)) / chain.settings.world))
-    judge = Judge(lake.read(CASES, DATASET), lake.read(MOVIES), knows=knows)
     changes = {"lake": tmp_path / "lake", "llm_model": "judge", "force_feedback": False, "judge_check_cases": 100}
     changes |= {"candidates": 200, "pool": 250, "watched_cases": 4, "feedback_contexts": 8}
+    changes |= {"validation_share": 0.45}  # a few conversations decide nothing
+    assert materialise(chain.settings.model_copy(update=changes), "dialogues", "mentions", "cases").success
+    judge = Judge(lake.read(CASES, DATASET), lake.read(MOVIES), knows=knows)
     with served(judge) as address:
         settings = chain.settings.model_copy(update=changes | {"llm_base_url": address})
         checked = materialise(settings, "judge_check")
