@@ -8,7 +8,7 @@ from typing import Any
 
 import polars as pl
 
-from rar_pipeline.evaluation.bootstrap import paired_difference
+from rar_pipeline.evaluation.bootstrap import FEWEST, paired_difference
 from rar_pipeline.evaluation.breakdown_sections import named
 from rar_pipeline.evaluation.grids import Block, Grid, format_count, format_figure, format_signed
 from rar_pipeline.evaluation.judge_section import Checked
@@ -24,8 +24,8 @@ Row = dict[str, Any]
 def compared(metrics: pl.DataFrame, versions: Sequence[Version], split: str, seed: int) -> list[Row]:
     """One row a (data set, version of round 1): objective, updates kept, N@10 alone and after the LLM, and the latter's paired differences.
 
-    `versions`: the records of all versions; differences are to round 0 after the LLM and to the control after the LLM, each with low, high and
-    cases, null where they cannot be had. A data set without a further objective has no row.
+    `versions`: the records of all versions; differences are to round 0 after the LLM and to the control after the LLM, each with low, high,
+    cases and conversations, null where they cannot be had. A data set without a further objective has no row.
     """
     of_round = [version for version in versions if version.parent == START and version.name.startswith("round_1")]
     datasets = {version.dataset for version in of_round if version.name != "round_1"}
@@ -46,9 +46,7 @@ def compared(metrics: pl.DataFrame, versions: Sequence[Version], split: str, see
             found = paired_difference(after, of(version.dataset, after_llm(reference)), METRIC, seed=seed)
             known = found.cases and reference != version.name
             row[f"against_{name}"] = {
-                key: value if known and not isnan(value) else None
-                for key, value in found._asdict().items()
-                if key in ("difference", "low", "high")
+                key: value if known and not isnan(value) else None for key, value in found._asdict().items()
             }
         rows.append(row)
     return rows
@@ -83,7 +81,7 @@ def _table(dataset: str, rows: Sequence[Row]) -> Block:
         for row in rows
     ]
     caption = (
-        "Versions of round 1 from the same parent, the same feedback, in the same steps. Updates: of the epoch that is kept, chosen on validation; "
+        f"{named(dataset)}: versions of round 1 from the same parent, the same feedback, in the same steps. Updates: of the epoch that is kept, chosen on validation; "
         "0: the round ended where it began. Gains are after the LLM, on the cases that it saw. The control goes on with supervision: what an "
         "objective gains over it is what preferences teach."
     )
@@ -98,4 +96,6 @@ def _difference(found: Mapping[str, float | None]) -> str:
     if found["low"] == found["high"] == 0:
         return "the same lists"
     verdict = "" if (found["low"] or 0) > 0 or (found["high"] or 0) < 0 else ", within the noise"
+    if (found.get("conversations") or FEWEST) < FEWEST:
+        verdict = ", too few conversations"
     return f"{format_signed(found['difference'])} ({format_signed(found['low'])} to {format_signed(found['high'])}{verdict})"

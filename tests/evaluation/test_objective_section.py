@@ -43,6 +43,8 @@ def test_each_objective_is_held_against_supervision_alone_and_against_the_contro
     assert cells["odds"][4] == "the same lists"
     assert _difference({"difference": 0.01, "low": -0.01, "high": 0.03}) == "+.010 (−.010 to +.030, within the noise)"
     assert "within the noise" not in cells["dpo"][4]
+    few = {"difference": 0.03, "low": 0.01, "high": 0.05, "conversations": 8}
+    assert _difference(few) == "+.030 (+.010 to +.050, too few conversations)"
 
 
 def test_where_nothing_could_be_compared_the_report_says_why() -> None:
