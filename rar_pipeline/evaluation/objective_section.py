@@ -81,9 +81,9 @@ def _table(dataset: str, rows: Sequence[Row]) -> Block:
         for row in rows
     ]
     caption = (
-        f"{named(dataset)}: versions of round 1 from the same parent, the same feedback, in the same steps. Updates: of the epoch that is kept, chosen on validation; "
-        "0: the round ended where it began. Gains are after the LLM, on the cases that it saw. The control goes on with supervision: what an "
-        "objective gains over it is what preferences teach."
+        f"{named(dataset)}: versions of round 1 from the same parent, the same feedback, in the same steps. Updates: of the epoch that is kept, "
+        "chosen on validation; 0: the round ended where it began. Gains are after the LLM, on the cases that it saw. The control goes on with "
+        "supervision: what an objective gains over it is what preferences teach."
     )
     return Block(f"{named(dataset)}: every objective, from the same feedback", "", Grid(caption, columns, cells, (4, 5)))
 
