@@ -96,9 +96,10 @@ def unwritable(error: BaseException, path: Path) -> RarError | None:
             if (
                 getattr(one, "errno", None) == number
                 or (number != errno.EACCES and os.strerror(number) in str(one))
+                or (number == errno.ENOSPC and isinstance(one, OSError) and " requested and " in str(one))  # numpy's words
                 or (
-                    number == errno.ENOSPC and isinstance(one, OSError) and " requested and " in str(one)  # numpy's words
-                )
+                    number == errno.ENOSPC and "Invalid thrift: transport error" in str(one)
+                )  # polars': a table's end found no room
             ):
                 named = getattr(one, "filename", None)  # not where a library wrote to a temporary folder first
                 place = named if isinstance(named, str) and Path(named).is_relative_to(path) else path
