@@ -101,6 +101,7 @@ def held(address: str) -> list[bytes]:
     return found + [base64.b64decode(body) for body in bodies]
 
 
+@pytest.mark.slow
 def test_a_backfill_over_two_workers_overlaps_makes_every_data_set_and_leaves_no_password_behind(
     small: Deployment, raw: Settings, with_instance: Callable[[Deployment], dg.DagsterInstance]
 ) -> None:
