@@ -275,7 +275,7 @@ def test_a_failed_run_is_told_with_job_run_step_and_one_line(tmp_path: Path, ins
     (told,) = hook.posted
     assert set(told) == {"text", "job", "run", "step", "error"}
     assert (told["run"], told["step"]) == (result.run_id, "source_movies__imdb")
-    assert "materialise the asset raw_files first" in told["error"]
+    assert "materialise the asset raw/imdb first" in told["error"]
     assert "\n" not in told["text"]
 
 

@@ -52,7 +52,7 @@ def test_run_types_dagsters_own_commands() -> None:
         (["versions"], "no version yet; run `rar run`"),
         (["chat"], "no retriever of 'redial' yet; run `rar run` first"),
         (["serve", "--port", "0"], "no retriever of 'redial' yet; run `rar run` first"),
-        (["compare", "round_1", "round_0"], "not there yet; materialise the asset metrics first"),
+        (["compare", "round_1", "round_0"], "not there yet; materialise the asset metrics (partition redial) first"),
         (["--sources", "no/such/folder", "run"], "RAR_SOURCES='no/such/folder': no such folder"),
     ],
 )
