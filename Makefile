@@ -32,11 +32,14 @@ check: setup
 audit: setup ## known faults of the locked packages; says so in a line where no service that knows them can be reached
 	@$(BIN)/python scripts/audit.py
 
+# a file of tests stays in one process; each process computes on one thread
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+
 test: check
-	$(BIN)/pytest -m "not slow"
+	$(PYTEST) -m "not slow"
 
 test-all: check
-	$(BIN)/pytest
+	$(PYTEST)
 
 chaos: setup ## what is killed, full, read-only or damaged, on a small world (docs/faults.md); as root, for the disks
 	$(BIN)/pytest tests/chaos

@@ -17,6 +17,12 @@ def mirror() -> Path:
     return folder
 
 
+@pytest.fixture(scope="session")
+def models(pytestconfig: pytest.Config) -> Path:
+    """Store of the embedded LLM's unpacked weights: unpacking takes longer than most tests, so once a checkout is enough."""
+    return pytestconfig.cache.mkdir("models")
+
+
 @pytest.fixture(autouse=True)
 def no_settings_from_outside(monkeypatch: pytest.MonkeyPatch) -> None:
     """Tests see default settings, whatever the shell or the CI sets."""

@@ -22,7 +22,8 @@ def small_settings(sources: Path, lake: Path, **changes: object) -> Settings:
     """One round, few questions, few epochs; nothing of the shell's environment."""
     few = {
         "rounds": 1,
-        "feedback_contexts": 40,  # in most of them one set alone holds a target, so that nothing is asked
+        "feedback_contexts": 8,
+        "asked_sets": "holding",  # else what is asked, if anything, depends on how the machine rounds
         "judged_cases": 2,
         "judge_check_cases": 3,
         "force_feedback": True,

@@ -116,12 +116,11 @@ def world(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture(scope="module")
-def chain(world: Path, tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Chain:
+def chain(world: Path, tmp_path_factory: pytest.TempPathFactory, models: Path) -> Chain:
     folder = tmp_path_factory.mktemp("chain")
     lake = folder / "lake"
     lake.mkdir()
-    # unpacking the LLM's weights takes longer than all the rest: once a checkout is enough
-    (lake / "models").symlink_to(pytestconfig.cache.mkdir("models"))
+    (lake / "models").symlink_to(models)
     settings = small_settings(world, lake, encoder=str(small_encoder(folder / "encoder")))
     first = run_everything(settings)
     second = run_everything(settings)

