@@ -94,6 +94,11 @@ class Settings(BaseSettings):
         10, ge=0, description="movies without a residual that most resemble a movie of the history and are put forward; 0: none"
     )
     newcomer_votes: int = Field(1000, ge=0, description="IMDb votes that a movie needs to be put forward so")
+    rescored: int = Field(
+        500,
+        ge=0,
+        description="best movies of a query to whose scores weighed features are added (people and genres that are named, year, votes, ...); 0: none",
+    )
     reserved_share: float = Field(
         0.0,
         ge=0,

@@ -1,6 +1,6 @@
 """Scores of the movies in fixed pools under a retriever that is being trained: the same figures as search gives, differentiable and cheap.
 
-A pool holds the M best movies of one query. What training does not change is computed once: cosine, co-occurrence and newcomers of every score.
+A pool holds the M best movies of one query. What training does not change is computed once: cosine, co-occurrence, newcomers and features.
 The rest is two products against the distinct movies of all pools: q W against their frozen text embeddings, so that no item vector is ever made,
 and q against the residuals. Left out: movies outside the pools, which a round does not look at.
 """
@@ -16,6 +16,7 @@ from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
 from rar_pipeline.retriever.network import Retriever
 from rar_pipeline.retriever.newcomers import find_newcomers
+from rar_pipeline.retriever.rescoring import features
 from rar_pipeline.retriever.search import cooccurrence, known_numbers
 
 NOWHERE = -1e9  # score of a place without a movie: no probability, and still a number
@@ -47,6 +48,7 @@ class Pools:
         self.empty = torch.from_numpy(rows < 0).to(device)  # (n, M)
         config = retriever.config
         self.newcomers = find_newcomers(catalogue, tuple(known), config.newcomers, config.newcomer_votes)
+        self.traits = catalogue.traits
         self.fixed = self._fixed(retriever)  # (n, M)
 
     def __len__(self) -> int:
@@ -62,16 +64,20 @@ class Pools:
             chosen = np.arange(start, min(start + ROWS, len(self)))
             batch, place = self.queries.batch(chosen.tolist()), self.place[chosen]
             text, has_text = batch.text.to(self.device), batch.has_text.to(self.device)
-            cosine = retriever.config.cosine_weight * has_text.unsqueeze(-1) * ((text @ retriever.axes.T) @ axes.T)  # (b, U)
-            part = cosine.gather(1, place)
-            if weight:
-                histories = [self._numbers_of(self.queries.histories[row]) for row in chosen]
-                sums = F.pad(
-                    cooccurrence(retriever, histories).to(self.device), (0, 1)
-                )  # numbers of -1 read the last column: zero
-                part = part + weight * sums.gather(1, self.numbers[place] % sums.shape[1])
+            cosine = (has_text.unsqueeze(-1) * ((text @ retriever.axes.T) @ axes.T)).gather(1, place)  # (b, M)
+            histories = [self._numbers_of(self.queries.histories[row]) for row in chosen]
+            sums = F.pad(cooccurrence(retriever, histories).to(self.device), (0, 1))
+            number = self.numbers[place]
+            together = sums.gather(1, number % sums.shape[1])  # numbers of -1 read the last column: zero
+            part = retriever.config.cosine_weight * cosine + weight * together
             if forward:
                 part = part + forward * self._alike(chosen)
+            if self.traits is not None and retriever.config.rescored and retriever.feature_weights.any():
+                named = retriever.named[number.clamp(min=0)] * (number >= 0)
+                some = self.queries.some(chosen.tolist())
+                learnt = (value.cpu().numpy() for value in (together, cosine, named))
+                values = features(self.traits, some.histories, some.wishes, self.rows[chosen], *learnt)
+                part = part + torch.from_numpy(values).to(self.device) @ retriever.feature_weights
             parts.append(part.masked_fill(self.empty[chosen], NOWHERE))
         return torch.cat(parts) if parts else self.place.float()
 

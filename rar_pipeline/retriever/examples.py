@@ -11,6 +11,7 @@ import numpy as np
 import polars as pl
 
 from rar_pipeline.retriever.catalogue import Catalogue
+from rar_pipeline.retriever.traits import Wish
 
 if TYPE_CHECKING:
     import torch
@@ -37,6 +38,7 @@ class Queries:
     """What is asked for n cases: histories as catalogue rows, text embeddings (n, E) float16, whether there is text (n,) bool.
 
     The last turns one by one, the newest first: `turns` (n, T) int32 rows of `turn_vectors` (U, E) float16, and who spoke, `speakers` (n, T) int8.
+    `wishes`: the genres and people that each conversation names; empty where the catalogue has no traits.
     """
 
     case_ids: tuple[str, ...]
@@ -46,6 +48,7 @@ class Queries:
     turns: np.ndarray
     speakers: np.ndarray
     turn_vectors: np.ndarray
+    wishes: tuple[Wish, ...] = ()
 
     def __len__(self) -> int:
         """N."""
@@ -62,6 +65,7 @@ class Queries:
             has_text=self.has_text[chosen],
             turns=self.turns[chosen],
             speakers=self.speakers[chosen],
+            wishes=tuple(self.wishes[row] for row in rows) if self.wishes else (),
         )
 
     def batch(self, rows: Sequence[int]) -> Batch:
@@ -117,7 +121,9 @@ def build_queries(cases: pl.DataFrame, catalogue: Catalogue, encode: Encode, *, 
         for turn, (speaker, words) in enumerate(said):
             rows[row, turn], speakers[row, turn] = place[words], speaker
     histories = tuple(tuple(catalogue.rows(history)[-max_history:]) for history in cases["history"])
-    return Queries(tuple(cases["case_id"]), histories, text, np.array([bool(value) for value in texts]), rows, speakers, vectors)
+    wishes = tuple(catalogue.traits.wish(context) for context in cases["context"]) if catalogue.traits else ()
+    has_text = np.array([bool(value) for value in texts])
+    return Queries(tuple(cases["case_id"]), histories, text, has_text, rows, speakers, vectors, wishes)
 
 
 def positives(cases: pl.DataFrame, catalogue: Catalogue) -> list[tuple[int, int]]:

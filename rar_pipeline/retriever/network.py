@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 
+from rar_pipeline.retriever.rescoring import FEATURES
 from rar_pipeline.retriever.scan import Packing, recurrence
 
 
@@ -41,6 +42,7 @@ class NetworkConfig:
     neighbours: int = 100  # strongest co-occurrences kept a known movie
     newcomers: int = 10  # most alike movies without a residual that are put forward a known movie; 0: none
     newcomer_votes: int = 1000  # IMDb votes that such a movie needs
+    rescored: int = 500  # best movies of a query to whose scores features are added; 0: none
 
     def as_dict(self) -> dict[str, object]:
         """The configuration as plain JSON values."""
@@ -167,13 +169,13 @@ class Retriever(nn.Module):
     """Scores every movie of the corpus for a history and a conversation.
 
     s(j) = (LRU(x) + V t + attention(turns)) . z_j + c * cosine(t, e_j) + bias_j + a * sum over x of cooccurrence(x_i, j) + n * newcomer(x, j),
-    with z_j = W e_j + r_j.
+    with z_j = W e_j + r_j; and for the best of these s(j) + w . features(x, t, j) (rescoring.py).
 
     Movies that training names at least twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and
     their facts alone, so that a movie added yesterday can be retrieved at once. c is a setting: training learns what is to be added to a search by
-    text. The weights a and n, of co-occurrence and of newcomers (newcomers.py), are fitted apart (rounds.py). Item vectors are (z_j, P e_j) and
-    queries (q, c P t), with P the principal axes of the embeddings, so that one product gives all but the bias and those two. Embeddings `items`
-    (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
+    text. The weights a, n and w, of co-occurrence, newcomers (newcomers.py) and features, are fitted apart (rounds.py). Item vectors are
+    (z_j, P e_j) and queries (q, c P t), with P the principal axes of the embeddings, so that one product gives all but the bias and those three.
+    Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
     """
 
     FACTS = 3  # F: log votes, has a plot, age of the movie
@@ -207,6 +209,10 @@ class Retriever(nn.Module):
         self.register_buffer("cooccurrence_values", torch.zeros(config.known, kept))
         self.newcomer_weight: Tensor
         self.register_buffer("newcomer_weight", torch.zeros(()))
+        self.named: Tensor
+        self.register_buffer("named", torch.zeros(config.known))  # log(1 + training dialogues that name a known movie)
+        self.feature_weights: Tensor
+        self.register_buffer("feature_weights", torch.zeros(len(FEATURES)))
 
     def vectors(self, items: Tensor, known: Tensor) -> Tensor:
         """Item vectors: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H + A)."""

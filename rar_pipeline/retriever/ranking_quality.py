@@ -9,14 +9,19 @@ from rar_pipeline.retriever.catalogue import Catalogue
 
 
 def ndcg(found: np.ndarray, cases: pl.DataFrame, catalogue: Catalogue) -> float:
-    """Mean over cases of the NDCG of catalogue rows found (n, k), against the ideal list."""
+    """Mean over cases of `ndcg_by_case`."""
+    return float(ndcg_by_case(found, cases, catalogue).mean()) if len(found) else 0.0
+
+
+def ndcg_by_case(found: np.ndarray, cases: pl.DataFrame, catalogue: Catalogue) -> np.ndarray:
+    """NDCG (n,) of catalogue rows found (n, k), against the ideal list."""
     width = found.shape[1]
     discount = 1 / np.log2(np.arange(width) + 2)
     gains = [
         (np.isin(rows, catalogue.rows(targets)) * discount).sum() / discount[: len(targets) + unlinked].sum()
         for rows, targets, unlinked in zip(found, cases["targets"], cases["unlinked_targets"], strict=True)
     ]
-    return float(np.mean(gains)) if gains else 0.0
+    return np.array(gains, float)
 
 
 def ranking_quality(found: np.ndarray, cases: pl.DataFrame, catalogue: Catalogue) -> dict[str, float]:

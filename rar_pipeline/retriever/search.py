@@ -1,4 +1,7 @@
-"""Exact search: the best movies of the catalogue for a batch of queries, movies of the history left out, ties in the order of movie_id."""
+"""Exact search: the best movies of the catalogue for a batch of queries, movies of the history left out, ties in the order of movie_id.
+
+Where a retriever has weights of features, the best of the exact search are rescored (rescoring.py).
+"""
 
 from __future__ import annotations
 
@@ -11,6 +14,8 @@ import numpy as np
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
 from rar_pipeline.retriever.newcomers import Newcomers, find_newcomers
+from rar_pipeline.retriever.rescoring import FEATURES, features
+from rar_pipeline.retriever.traits import Traits
 
 if TYPE_CHECKING:
     import torch
@@ -33,8 +38,14 @@ class Index:
     biases: torch.Tensor
     known: torch.Tensor
     newcomers: Newcomers
+    traits: Traits | None
     flat: FlatIndex
     allowed: np.ndarray | None = None
+
+    @property
+    def rescores(self) -> bool:
+        """Whether the best of the exact search get features added."""
+        return self.traits is not None and self.retriever.config.rescored > 0 and bool(self.retriever.feature_weights.any())
 
 
 def known_numbers(catalogue: Catalogue, known: list[str]) -> np.ndarray:
@@ -65,11 +76,12 @@ def build_index(retriever: Retriever, catalogue: Catalogue, known: list[str], al
     vectors = torch.cat(parts)
     alike = find_newcomers(catalogue, tuple(known), retriever.config.newcomers, retriever.config.newcomer_votes)
     if allowed is None:
-        return Index(retriever, vectors, biases, numbers, alike, FlatIndex(vectors, biases, rows))
+        return Index(retriever, vectors, biases, numbers, alike, catalogue.traits, FlatIndex(vectors, biases, rows))
     chosen = np.unique(np.asarray(allowed, np.int64))
     place = torch.full((len(numbers) + 1,), -1, dtype=torch.long, device=device)  # the last entry answers to row -1
     place[torch.from_numpy(chosen)] = torch.arange(len(chosen), device=device)
-    return Index(retriever, vectors, biases, numbers, alike, FlatIndex(vectors[chosen], biases[chosen], place[rows]), chosen)
+    flat = FlatIndex(vectors[chosen], biases[chosen], place[rows])
+    return Index(retriever, vectors, biases, numbers, alike, catalogue.traits, flat, chosen)
 
 
 def cooccurrence(retriever: Retriever, histories: Sequence[Sequence[int]]) -> torch.Tensor:
@@ -99,7 +111,8 @@ def search(
     retriever.eval()
     weight = float(retriever.cooccurrence_weight) if cooccurrence_weight is None else cooccurrence_weight
     forward = float(retriever.newcomer_weight) if newcomer_weight is None else newcomer_weight
-    k = min(k, len(index.flat))
+    depth = min(max(k, retriever.config.rescored) if index.rescores else k, len(index.flat))
+    k = min(k, depth)
     place = None if index.allowed is None else {row: number for number, row in enumerate(index.allowed.tolist())}
     found_rows, found_scores = np.zeros((len(queries), k), np.int64), np.zeros((len(queries), k), np.float32)
     catalogue_rows = None if index.allowed is None else torch.from_numpy(np.append(index.allowed, -1)).to(device)
@@ -112,13 +125,48 @@ def search(
             extra = cooccurrence(retriever, [index.known[list(movies)].tolist() for movies in seen]) * weight if weight else None
         if place is not None:
             seen = [tuple(place[movie] for movie in movies if movie in place) for movies in seen]
-        top_rows, top_scores = index.flat.top(asked, k, seen, extra)
+        top_rows, top_scores = index.flat.top(asked, depth, seen, extra)
         if catalogue_rows is not None:
             top_rows = catalogue_rows[top_rows]
         if forward:
             _put_forward(index, asked, [queries.histories[row] for row in rows], forward, place, top_rows, top_scores)
-        found_rows[rows], found_scores[rows] = top_rows.cpu().numpy(), top_scores.cpu().numpy()
+        best, values = top_rows.cpu().numpy(), top_scores.cpu().numpy()
+        if index.rescores:
+            best, values = _rescored(index, queries.some(rows), best, values)
+        found_rows[rows], found_scores[rows] = best[:, :k], values[:, :k]
     return found_rows, found_scores
+
+
+def features_of(index: Index, queries: Queries, rows: np.ndarray) -> np.ndarray:
+    """Features (n, M, F) of rescoring.py for catalogue rows (n, M) of n queries. The catalogue has traits."""
+    import torch
+
+    retriever, device = index.retriever, index.vectors.device
+    if index.traits is None:
+        raise ValueError("a catalogue without traits has no features")
+    parts = []
+    for start in range(0, len(queries), ROWS):
+        some = queries.some(range(start, min(start + ROWS, len(queries))))
+        found = torch.from_numpy(rows[start : start + ROWS]).to(device)
+        numbers = index.known[found]  # (b, M), -1 where training does not know the movie
+        sums = cooccurrence(retriever, [index.known[list(movies)].tolist() for movies in some.histories])
+        together = torch.gather(sums, 1, numbers.clamp(min=0)) * (numbers >= 0)
+        asked = torch.from_numpy(some.text.astype(np.float32) * some.has_text[:, None]).to(device) @ retriever.axes.T  # (b, A)
+        cosine = torch.einsum("ba,bma->bm", asked, index.vectors[found, retriever.config.hidden :])
+        named = retriever.named[numbers.clamp(min=0)] * (numbers >= 0)
+        known = (part.cpu().numpy() for part in (together, cosine, named))
+        parts.append(features(index.traits, some.histories, some.wishes, found.cpu().numpy(), *known))
+    return np.concatenate(parts) if parts else np.zeros((0, rows.shape[1], len(FEATURES)), np.float32)
+
+
+def _rescored(index: Index, queries: Queries, found: np.ndarray, scores: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The best movies (b, M) and their scores with w . features added to the first `rescored` of them, which are put in order anew, ties by row."""
+    first = min(index.retriever.config.rescored, found.shape[1])
+    scores[:, :first] += features_of(index, queries, found[:, :first]) @ index.retriever.feature_weights.cpu().numpy()
+    order = np.lexsort((found[:, :first], -scores[:, :first]), axis=1)
+    for values in (found, scores):
+        values[:, :first] = np.take_along_axis(values[:, :first], order, axis=1)
+    return found, scores
 
 
 def _put_forward(

@@ -1,0 +1,103 @@
+"""What facts say for the best movies, added to their scores: a conditional logit over a few features (McFadden, 1974; ListNet's top-one loss).
+
+The network reads a conversation as one vector, in which a name or the word "western" is easily lost, and it learnt how much to trust its parts on the
+dialogues that it knows by heart. Here each of the best movies of a query gets w . features added, and w is fitted on validation cases, where
+nothing was learnt by heart: softmax over the movies, negative log-likelihood of the recommended ones, a quadratic penalty. A free factor on the
+score itself is fitted beside w, which is then divided by it, so that scores keep their size.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from rar_pipeline.retriever.traits import Traits, Wish
+
+if TYPE_CHECKING:
+    import torch
+
+FEATURES = (
+    "together",  # co-occurrence with the history, as in the score
+    "cosine",  # of the texts of conversation and movie, in the axes of the score
+    "named",  # log(1 + how many training dialogues name it)
+    "votes",  # log10(1 + votes)
+    "rating",
+    "genres asked for",  # how many of the genres that the conversation names it has
+    "genres shared",  # its genres against those of each movie of the history: Jaccard, mean
+    "people asked for",  # how many of its people the conversation names
+    "people shared",  # how many of its people took part in a movie of the history, at most MOST_SHARED
+    "years apart",  # decades between it and the mean of the history; 1 without history
+)
+MOST_SHARED = 3
+PENALTY = 0.1  # of the squared weights, features standardised, loss in nats a target
+FOLDS = 5
+
+
+def features(
+    traits: Traits,
+    histories: Sequence[Sequence[int]],
+    wishes: Sequence[Wish],
+    rows: np.ndarray,
+    together: np.ndarray,
+    cosine: np.ndarray,
+    named: np.ndarray,
+) -> np.ndarray:
+    """FEATURES (b, M, F) float32 of the catalogue rows (b, M) of b queries; a row of -1 gets some movie's.
+
+    together, cosine, named: (b, M), what the retriever knows of them.
+    """
+    found = np.zeros((*rows.shape, len(FEATURES)), np.float32)
+    found[..., 0], found[..., 1], found[..., 2] = together, cosine, named
+    found[..., 3], found[..., 4] = traits.facts[rows, 0], traits.rating[rows]
+    found[..., 9] = 1.0
+    for place, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
+        movies, past = rows[place], list(history)
+        genres = traits.genres[movies].astype(np.float32)  # (M, G)
+        found[place, :, 5] = genres[:, sorted(wish.genres)].sum(axis=1)
+        who = np.zeros((traits.people.shape[1], 2), np.float32)  # of each person: asked for, in the history
+        who[sorted(wish.people), 0] = 1
+        if past:
+            before = traits.genres[past].astype(np.float32)  # (L, G)
+            both = genres @ before.T  # (M, L)
+            either = genres.sum(axis=1, keepdims=True) + before.sum(axis=1) - both
+            found[place, :, 6] = (both / np.maximum(either, 1)).mean(axis=1)
+            who[traits.people[past].indices, 1] = 1
+            found[place, :, 9] = np.abs(traits.facts[movies, 2] - traits.facts[past, 2].mean())
+        if who.any():
+            found[place, :, 7:9] = np.minimum(traits.people[movies] @ who, MOST_SHARED)
+    return found
+
+
+def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+    """Weights (F,) of features `found` (n, M, F) beside `scores` (n, M), by which the `wanted` (n, M) bool movies are likeliest; 0 where none is.
+
+    Scores of places without a movie are -inf.
+    """
+    import torch
+
+    there = wanted.any(axis=1)
+    if not there.any():
+        return np.zeros(found.shape[-1], np.float32)
+    empty = ~np.isfinite(scores[there])
+    mean, scale = found[there][~empty].mean(axis=0), found[there][~empty].std(axis=0)
+    scale = np.where(scale > 1e-6, scale, np.inf)  # what is the same everywhere says nothing
+    x = torch.from_numpy(((found[there] - mean) / scale).astype(np.float64))
+    score = torch.from_numpy(np.where(empty, 0.0, scores[there]).astype(np.float64))
+    mask, y = torch.from_numpy(empty), torch.from_numpy(wanted[there].astype(np.float64))
+    weights, factor = torch.zeros(x.shape[-1], dtype=torch.float64, requires_grad=True), torch.ones((), dtype=torch.float64)
+    factor.requires_grad_()
+    optimiser = torch.optim.LBFGS([weights, factor], max_iter=200, line_search_fn="strong_wolfe")
+
+    def closure() -> torch.Tensor:
+        optimiser.zero_grad()
+        logits = (factor * score + x @ weights).masked_fill(mask, -1e9)
+        loss = -(torch.log_softmax(logits, dim=1) * y).sum() / y.sum() + PENALTY * (weights**2).sum()
+        loss.backward()
+        return loss
+
+    optimiser.step(closure)
+    if (trust := factor.item()) <= 0:  # the score itself would count against a movie: nothing to go by
+        return np.zeros(found.shape[-1], np.float32)
+    return (weights.detach().numpy() / scale / trust).astype(np.float32)

@@ -1,0 +1,117 @@
+"""What is known of movies beside their texts, as numbers that a score can use: genres, people, year, votes, rating; and which of it a talk names."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import numpy as np
+import polars as pl
+
+from rar_pipeline.corpus.normalise import fold
+
+if TYPE_CHECKING:
+    from scipy.sparse import csr_array
+
+LONGEST_NAME = (
+    4  # words of a person's name that is looked for; names of one word are not, since most are words of the language too
+)
+MIDDLING = 6.0  # rating of a movie that nobody rated
+_WORD = re.compile(r"[^\W_]+")
+# genres that sources call by several names
+_SAME_GENRE = {
+    "Animated": "Animation",
+    "Children": "Family",
+    "Comedies": "Comedy",
+    "Documentaries": "Documentary",
+    "Dramas": "Drama",
+    "Historical": "History",
+    "Kids": "Family",
+    "Music": "Musical",
+    "Science Fiction": "Sci-Fi",
+    "Sports": "Sport",
+    "Thrillers": "Thriller",
+}
+# what people say for a genre, beside its own name
+_SAID = {
+    "Action": "superhero superheroes",
+    "Animation": "animated cartoon cartoons disney pixar",
+    "Comedy": "comedies funny hilarious laugh",
+    "Documentary": "documentaries",
+    "Drama": "dramas",
+    "Family": "kids children",
+    "History": "historical",
+    "Horror": "scary",
+    "Musical": "musicals",
+    "Romance": "romantic romcom",
+    "Sci-Fi": "sci scifi science",
+    "Sport": "sports",
+    "Thriller": "thrillers suspense",
+    "Western": "westerns",
+}
+
+
+@dataclass(frozen=True)
+class Wish:
+    """What a conversation names: numbers of genres and of people."""
+
+    genres: frozenset[int] = frozenset()
+    people: frozenset[int] = frozenset()
+
+
+@dataclass(frozen=True, eq=False)
+class Traits:
+    """N movies: `genres` (N, G) uint8, `people` (N, P) sparse, 1 for directors and cast; `facts` as in the catalogue; `rating` (N,) 1 to 10.
+
+    `words`: a word -> the genre that it asks for; `names`: a folded name -> number of the person.
+    """
+
+    genres: np.ndarray
+    people: csr_array
+    facts: np.ndarray
+    rating: np.ndarray
+    words: dict[str, int]
+    names: dict[str, int]
+
+    def wish(self, context: str) -> Wish:
+        """What a conversation names, one turn a line, `Speaker: words`."""
+        genres, people = set(), set()
+        for line in context.split("\n"):
+            words = _WORD.findall(fold(line.partition(": ")[2]))
+            genres |= {self.words[word] for word in words if word in self.words}
+            people |= {self.names[name] for name in _phrases(words) if name in self.names}
+        return Wish(frozenset(genres), frozenset(people))
+
+
+def build_traits(movies: pl.DataFrame, facts: np.ndarray) -> Traits:
+    """Traits of movies in the order of a catalogue; `movies` has genres, directors, cast and rating of the table MOVIES."""
+    from scipy.sparse import csr_array
+
+    listed = movies.select(row=pl.int_range(pl.len()), genre="genres").explode("genre").drop_nulls()
+    listed = listed.with_columns(pl.col("genre").replace(_SAME_GENRE)).unique()
+    names = listed["genre"].unique().sort()
+    number = {genre: place for place, genre in enumerate(names)}
+    genres = np.zeros((len(movies), len(number)), np.uint8)
+    genres[listed["row"].to_numpy(), listed.select(pl.col("genre").replace_strict(number, return_dtype=pl.Int64))["genre"]] = 1
+    words = {word: place for genre, place in number.items() if len(found := _WORD.findall(fold(genre))) == 1 for word in found}
+    words |= {word: number[genre] for genre, said in _SAID.items() if genre in number for word in said.split()}
+
+    people = pl.concat(
+        [movies.select(row=pl.int_range(pl.len()), name=field).explode("name").drop_nulls() for field in ("directors", "cast")]
+    ).unique()
+    people = people.with_columns(person=pl.col("name").rank("dense").cast(pl.Int64) - 1)
+    who = people.select("name", "person").unique().sort("person")
+    folded = {" ".join(_WORD.findall(fold(name))): person for name, person in who.iter_rows()}
+    shape = len(movies), len(who)
+    ones = np.ones(len(people), np.float32)
+    matrix = csr_array((ones, (people["row"].to_numpy(), people["person"].to_numpy())), shape=shape)
+    rating = movies["rating"].fill_null(MIDDLING).to_numpy().astype(np.float32)
+    return Traits(genres, matrix, facts, rating, words, {name: person for name, person in folded.items() if " " in name})
+
+
+def _phrases(words: list[str]) -> Iterator[str]:
+    for length in range(2, LONGEST_NAME + 1):
+        for start in range(len(words) - length + 1):
+            yield " ".join(words[start : start + length])
