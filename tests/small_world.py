@@ -22,7 +22,7 @@ def small_settings(sources: Path, lake: Path, **changes: object) -> Settings:
     """One round, few questions, few epochs; nothing of the shell's environment."""
     few = {
         "rounds": 1,
-        "feedback_contexts": 8,
+        "feedback_contexts": 4,
         "asked_sets": "holding",  # else what is asked, if anything, depends on how the machine rounds
         "judged_cases": 2,
         "judge_check_cases": 3,

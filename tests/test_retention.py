@@ -174,7 +174,7 @@ def test_embeddings_of_movies_and_conversations_of_any_world_stay(settings: Sett
     lake.write(CASES, CASES.frame([case]), "redial")
     assert set(gone(settings)) == {"part-orphan.parquet"}
     (lake.file(CASES, "redial")).write_bytes(b"PAR1 broken")
-    with pytest.raises(RarError, match=r"materialise the asset cases .partition redial. again"):
+    with pytest.raises(RarError, match="materialise the asset cases again"):
         plan(settings, None, NOW + YEARS)
 
 
