@@ -31,7 +31,7 @@ FEATURES = (
     "years apart",  # decades between it and the mean of the history; 1 without history
 )
 MOST_SHARED = 3
-PENALTY = 0.1  # of the squared weights, features standardised, loss in nats a target
+PENALTY = 100.0  # of the squared weights, features standardised, beside the loss in nats of all targets
 FOLDS = 5
 
 
@@ -93,7 +93,8 @@ def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
         logits = (factor * score + x @ weights).masked_fill(mask, -1e9)
-        loss = -(torch.log_softmax(logits, dim=1) * y).sum() / y.sum() + PENALTY * (weights**2).sum()
+        loss = -(torch.log_softmax(logits, dim=1) * y).sum() + PENALTY * (weights**2).sum()
+        loss = loss / y.sum()
         loss.backward()
         return loss
 

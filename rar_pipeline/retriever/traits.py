@@ -15,9 +15,8 @@ from rar_pipeline.corpus.normalise import fold
 if TYPE_CHECKING:
     from scipy.sparse import csr_array
 
-LONGEST_NAME = (
-    4  # words of a person's name that is looked for; names of one word are not, since most are words of the language too
-)
+LONGEST_NAME = 4  # words of a person's name that is looked for; one word is none, since most are words of the language too
+SHORTEST_NAME = 7  # its letters and blanks: there are people called "A Man" and "T. I."
 MIDDLING = 6.0  # rating of a movie that nobody rated
 _WORD = re.compile(r"[^\W_]+")
 # genres that sources call by several names
@@ -91,8 +90,7 @@ def build_traits(movies: pl.DataFrame, facts: np.ndarray) -> Traits:
 
     listed = movies.select(row=pl.int_range(pl.len()), genre="genres").explode("genre").drop_nulls()
     listed = listed.with_columns(pl.col("genre").replace(_SAME_GENRE)).unique()
-    names = listed["genre"].unique().sort()
-    number = {genre: place for place, genre in enumerate(names)}
+    number = {genre: place for place, genre in enumerate(listed["genre"].unique().sort())}
     genres = np.zeros((len(movies), len(number)), np.uint8)
     genres[listed["row"].to_numpy(), listed.select(pl.col("genre").replace_strict(number, return_dtype=pl.Int64))["genre"]] = 1
     words = {word: place for genre, place in number.items() if len(found := _WORD.findall(fold(genre))) == 1 for word in found}
@@ -108,7 +106,8 @@ def build_traits(movies: pl.DataFrame, facts: np.ndarray) -> Traits:
     ones = np.ones(len(people), np.float32)
     matrix = csr_array((ones, (people["row"].to_numpy(), people["person"].to_numpy())), shape=shape)
     rating = movies["rating"].fill_null(MIDDLING).to_numpy().astype(np.float32)
-    return Traits(genres, matrix, facts, rating, words, {name: person for name, person in folded.items() if " " in name})
+    names = {name: person for name, person in folded.items() if " " in name and len(name) >= SHORTEST_NAME}
+    return Traits(genres, matrix, facts, rating, words, names)
 
 
 def _phrases(words: list[str]) -> Iterator[str]:

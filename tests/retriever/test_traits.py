@@ -8,7 +8,12 @@ from rar_pipeline.retriever.traits import MIDDLING, Traits, build_traits
 
 MOVIES = pl.DataFrame(
     [
-        {"genres": ["Sci-Fi", "Horror"], "directors": ["Ridley Scott"], "cast": ["Sigourney Weaver", "Cher"], "rating": 8.5},
+        {
+            "genres": ["Sci-Fi", "Horror"],
+            "directors": ["Ridley Scott"],
+            "cast": ["Sigourney Weaver", "Cher", "A Man"],
+            "rating": 8.5,
+        },
         {"genres": ["Science Fiction"], "directors": ["Ridley Scott"], "cast": ["Ridley Scott", "Penélope Cruz"], "rating": None},
         {"genres": None, "directors": None, "cast": [], "rating": 3.0},
     ],
@@ -27,7 +32,7 @@ def people(traits: Traits, context: str) -> set[str]:
 
 
 def test_a_movie_has_each_of_its_people_and_genres_once_and_a_genre_has_one_name(traits: Traits) -> None:
-    assert traits.people.toarray().sum(axis=1).tolist() == [3, 2, 0]  # a director who plays too is one person
+    assert traits.people.toarray().sum(axis=1).tolist() == [4, 2, 0]  # a director who plays too is one person
     assert traits.genres.tolist() == [[1, 1], [0, 1], [0, 0]]  # Horror, Sci-Fi
     assert traits.rating.tolist() == [8.5, MIDDLING, 3.0]
 
@@ -39,6 +44,7 @@ def test_a_movie_has_each_of_its_people_and_genres_once_and_a_genre_has_one_name
         ("Seeker: penelope cruz or Ridley Scott?", {"penelope cruz", "ridley scott"}),
         ("Seeker: ridley\nSeeker: scott", set()),  # a name does not go from one turn to the next
         ("Seeker: cher", set()),  # one word is a word
+        ("Seeker: a man", set()),
         ("", set()),
     ],
 )
