@@ -250,6 +250,10 @@ def supervised_round(
             "known_movies": len(before.known),
             "cooccurrence_weight": float(fitted.retriever.cooccurrence_weight),
             "newcomer_weight": float(fitted.retriever.newcomer_weight),
+            **{
+                f"weight_{name.replace(' ', '_')}": weight
+                for name, weight in zip(FEATURES, fitted.retriever.feature_weights.tolist(), strict=True)
+            },
         },
         fitted.curve,
     )
