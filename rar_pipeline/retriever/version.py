@@ -36,6 +36,7 @@ class Version:
 
 
 WEIGHTS, RECORD = "retriever.safetensors", "retriever.json"
+LATER = {"named", "feature_weights"}  # what versions of before do not have; as zeros they change nothing
 
 
 def save(folder: Path, retriever: Retriever, version: Version) -> Version:
@@ -93,7 +94,9 @@ def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
     try:
         if sha256_of(folder / WEIGHTS) != version.weights_sha256:
             raise RuntimeError("its content is not what was saved")
-        retriever.load_state_dict(load_file(folder / WEIGHTS))
+        missing, unexpected = retriever.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        if wrong := [*(set(missing) - LATER), *unexpected]:
+            raise RuntimeError(f"it does not fit the network: {', '.join(sorted(wrong)[:3])}")
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:
         raise RarError(
             f"{folder / WEIGHTS}: cannot be loaded ({str(error).splitlines()[0]}); materialise the asset again"

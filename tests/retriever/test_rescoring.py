@@ -1,12 +1,17 @@
 """Features by hand, weights that find what was put in, and search that adds them to the best and to nothing else."""
 
+import json
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import polars as pl
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 
+from rar_pipeline.errors import RarError
+from rar_pipeline.files import sha256_of
 from rar_pipeline.preference.pools import Pools
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
@@ -15,6 +20,7 @@ from rar_pipeline.retriever.rescoring import FEATURES, MOST_SHARED, features, fi
 from rar_pipeline.retriever.rounds import fit_feature_weights
 from rar_pipeline.retriever.search import build_index, features_of, search
 from rar_pipeline.retriever.traits import Traits, Wish, build_traits
+from rar_pipeline.retriever.version import RECORD, WEIGHTS, Version, load, save
 from rar_pipeline.tables import CASES
 from tests.retriever.test_search import made_up
 
@@ -176,3 +182,42 @@ def test_weights_are_kept_only_where_they_help_dialogues_that_they_were_not_fitt
         assert bool(retriever.feature_weights.any()) is kept, told
         if kept:
             assert retriever.feature_weights[PLACE["people asked for"]] > 1
+
+
+def saved(folder: Path, retriever: Retriever, known: list[str]) -> Path:
+    """A version on disk."""
+    save(folder, retriever, Version("round_0", "redial", "f", None, retriever.config.as_dict(), {}, known, {}))
+    return folder
+
+
+def rewritten(folder: Path, weights: dict[str, torch.Tensor]) -> None:
+    """Other weights in a version's folder, on record as the right ones."""
+    save_file(weights, folder / WEIGHTS)
+    record = json.loads((folder / RECORD).read_text())
+    (folder / RECORD).write_text(json.dumps(record | {"weights_sha256": sha256_of(folder / WEIGHTS)}))
+
+
+def test_a_version_of_before_there_were_features_serves_as_it_did(tmp_path: Path) -> None:
+    retriever, catalogue, known, queries = with_traits()
+    folder = saved(tmp_path / "round_0", retriever, known)
+    weights = load_file(folder / WEIGHTS)
+    rewritten(folder, {name: value for name, value in weights.items() if name not in ("named", "feature_weights")})
+    older, _ = load(folder)
+    found, scores = search(build_index(older, catalogue, known), queries, 10)
+    plain, values = search(build_index(retriever, replace(catalogue, traits=None), known), queries, 10)
+    np.testing.assert_array_equal(found, plain)
+    np.testing.assert_array_equal(scores, values)
+
+
+@pytest.mark.parametrize("change", ["without a part", "with a part of another network"])
+def test_weights_that_do_not_fit_are_told_with_the_part(tmp_path: Path, change: str) -> None:
+    retriever, _, known, _ = with_traits()
+    folder = saved(tmp_path / "round_0", retriever, known)
+    weights = load_file(folder / WEIGHTS)
+    if change == "without a part":
+        weights.pop("start")
+    else:
+        weights["start.more"] = torch.zeros(1)
+    rewritten(folder, weights)
+    with pytest.raises(RarError, match=r"cannot be loaded \(it does not fit the network: start"):
+        load(folder)
