@@ -33,7 +33,7 @@ audit: setup ## known faults of the locked packages; says so in a line where no 
 	@$(BIN)/python scripts/audit.py
 
 # a file of tests stays in one process; each process computes on one thread
-PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile
+PYTEST := OMP_NUM_THREADS=1 $(BIN)/pytest -n auto --maxprocesses 4 --dist loadfile --no-loadscope-reorder
 
 test: check
 	$(PYTEST) -m "not slow"

@@ -8,6 +8,14 @@ import pytest
 PROJECT = Path(__file__).resolve().parent.parent
 
 
+SLOWEST = ("test_chain", "test_operations", "test_secrets", "test_embedded", "test_retriever_step", "test_distributed")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """The files that take longest first, so that no process is left with one of them when the others are done."""
+    items.sort(key=lambda item: item.path.stem not in SLOWEST)
+
+
 @pytest.fixture(scope="session")
 def mirror() -> Path:
     """Folder of real data in the publishers' layout: RAR_TEST_MIRROR, or ../shared/data/mirror beside the project."""
