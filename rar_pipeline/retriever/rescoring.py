@@ -33,6 +33,7 @@ FEATURES = (
 MOST_SHARED = 3
 PENALTY = 100.0  # of the squared weights, features standardised, beside the loss in nats of all targets
 FOLDS = 5
+MOST_CASES = 5_000  # of validation that weights are fitted on, evenly spread: enough for ten weights, and half a gigabyte
 
 
 def features(

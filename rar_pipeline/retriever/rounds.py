@@ -22,7 +22,7 @@ from rar_pipeline.retriever.cooccurrence import ease, strongest
 from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, refusals, training_sets
 from rar_pipeline.retriever.ranking_quality import ndcg, ndcg_by_case
 from rar_pipeline.retriever.ratings import rating_cases
-from rar_pipeline.retriever.rescoring import FEATURES, FOLDS, fit_weights
+from rar_pipeline.retriever.rescoring import FEATURES, FOLDS, MOST_CASES, fit_weights
 from rar_pipeline.retriever.version import Version, load, read_record, save, unchanged
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import ALL
@@ -370,6 +370,8 @@ def fit_feature_weights(
     index = build_index(retriever, catalogue, known)
     if index.traits is None or not len(validation):
         return
+    some = range(0, len(validation), -(-len(validation) // MOST_CASES))
+    validation, cases = validation.some(some), cases[list(some)]
     rows, scores = search(index, validation, retriever.config.rescored)
     found = features_of(index, validation, rows)
     wanted = np.array(
