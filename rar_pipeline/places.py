@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 
-from rar_pipeline.tables import INT, STR, Column, Table
+from rar_pipeline.tables import CHAT, DATASETS, INT, STR, Column, Table
 
 # what the path of a file says and its rows do not
 FROM_PATH = {
@@ -40,6 +40,7 @@ class Place:
 
 # tables that one asset writes beside its own
 _BESIDE = {"provenance": "movies", "placements": "movies", "conflicts": "movies", "aliases": "movies"}
+_KEPT_TWICE = {"unlinked_mentions": "dialogues"}  # by the name under which a table is kept a second time
 _APART = {
     "raw_files": Place("raw/<publisher>", "sources/raw_files/dataset=<publisher>/data.parquet"),
     "source_movies": Place("source_movies/<source>", "corpus/source_movies/dataset=<source>/data.parquet"),
@@ -54,3 +55,15 @@ def place(table: Table) -> Place:
     part = "dataset=<dataset>/" if "dataset" in table.schema else ""
     own = Place(_BESIDE.get(table.name, table.name), f"{table.stage}/{table.name}/{part}data.parquet")
     return _APART.get(table.name, own)
+
+
+def made_by(table: Table, part: str | None = None, name: str | None = None) -> str:
+    """The asset that makes a file of a table, as Dagster names it, with its partition where it has one; `part`, `name`: see `resources.Lake`."""
+    if part == CHAT:
+        return "chat_cases"
+    where = place(table)
+    key = _KEPT_TWICE.get(name or "", where.asset)
+    key = re.sub("<(publisher|source)>", part or r"<\1>", key)
+    if found := re.match(r"round_(\d+)_", name or ""):
+        key = key.replace("<round>", found[1])
+    return f"{key} (partition {part})" if part in DATASETS and "<dataset>" in where.file else key

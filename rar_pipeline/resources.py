@@ -19,8 +19,9 @@ from pydantic import Field
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.files import content_hash, replacing
+from rar_pipeline.places import made_by
 from rar_pipeline.settings import Settings
-from rar_pipeline.tables import DATASETS, RAW_FILES, SOURCE_MOVIES, Table
+from rar_pipeline.tables import Table
 
 if TYPE_CHECKING:
     from rar_pipeline.generation.questions import LanguageModelHandle, Mode
@@ -52,16 +53,6 @@ class Stamp(NamedTuple):
 
     made_of: str = ""
     content: str = ""
-
-
-def asset_name(table: Table, part: str | None, name: str | None) -> str:
-    """What Dagster calls the asset that writes a table, for a message: its key, and its partition where it has one."""
-    if table is RAW_FILES and part is not None:
-        return f"raw/{part}"
-    if table is SOURCE_MOVIES and part is not None:
-        return f"source_movies/{part}"
-    key = re.sub(r"^(round_\d+)_", r"\1/", name or table.name)
-    return f"{key} (partition {part})" if part in DATASETS else key
 
 
 class Lake(dg.ConfigurableResource):
@@ -115,15 +106,15 @@ class Lake(dg.ConfigurableResource):
         try:
             return table.conform(pl.read_parquet(path, hive_partitioning=False))
         except FileNotFoundError:
-            raise RarError(f"{path}: not there yet; materialise the asset {asset_name(table, part, name)} first") from None
+            raise RarError(f"{path}: not there yet; materialise the asset {made_by(table, part, name)} first") from None
         except pl.exceptions.ComputeError as error:
-            raise RarError(f"{path}: damaged ({error}); materialise the asset {asset_name(table, part, name)} again") from None
+            raise RarError(f"{path}: damaged ({error}); materialise the asset {made_by(table, part, name)} again") from None
 
     def scan(self, table: Table, part: str | None = None, name: str | None = None) -> pl.LazyFrame:
         """A table of the lake of which only what is asked for is read. Raises RarError where it was not made yet."""
         path = self.file(table, part, name)
         if not path.is_file():
-            raise RarError(f"{path}: not there yet; materialise the asset {asset_name(table, part, name)} first")
+            raise RarError(f"{path}: not there yet; materialise the asset {made_by(table, part, name)} first")
         return pl.scan_parquet(path, hive_partitioning=False).select(list(table.schema))
 
 

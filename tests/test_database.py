@@ -5,6 +5,7 @@ import subprocess
 import sys
 from pathlib import Path
 
+import dagster as dg
 import duckdb
 import polars as pl
 import pytest
@@ -13,7 +14,7 @@ from rar_pipeline import tables
 from rar_pipeline.database import publish_database
 from rar_pipeline.definitions import defs
 from rar_pipeline.dictionary import COMMAND
-from rar_pipeline.places import place
+from rar_pipeline.places import made_by, place
 
 from .conftest import PROJECT
 
@@ -131,6 +132,24 @@ def test_every_table_is_made_by_an_asset_that_exists_where_the_lake_keeps_it():
         pattern = re.sub("<[a-z]+>", "[^/]+", place(table).asset)
         assert any(re.fullmatch(pattern, asset) for asset in assets), place(table).asset
         assert place(table).file.startswith(f"{table.stage}/")
+
+
+@pytest.mark.parametrize(
+    ("asked", "asset", "partition"),
+    [
+        ((tables.RAW_FILES, "imdb"), "raw/imdb", None),
+        ((tables.SOURCE_MOVIES, "tmdb"), "source_movies/tmdb", None),
+        ((tables.SOURCE_MOVIES, "imdb", "excluded_movies"), "source_movies/imdb", None),
+        ((tables.ALIASES,), "movies", None),
+        ((tables.CASES, "redial"), "cases", "redial"),
+        ((tables.CASES, "chat"), "chat_cases", None),
+        ((tables.MENTIONS, "redial", "unlinked_mentions"), "dialogues", "redial"),
+        ((tables.FEEDBACK, "inspired", "round_1_feedback"), "round_1/feedback", "inspired"),
+    ],
+)
+def test_who_made_a_file_is_told_by_key_and_partition(asked, asset, partition):
+    assert made_by(*asked) == (f"{asset} (partition {partition})" if partition else asset)
+    assert defs.resolve_asset_graph().get(dg.AssetKey(asset.split("/"))).is_partitioned == (partition is not None)
 
 
 def test_types_are_told_in_words():
