@@ -72,7 +72,7 @@ class Pools:
             part = retriever.config.cosine_weight * cosine + weight * together
             if forward:
                 part = part + forward * self._alike(chosen)
-            if self.traits is not None and retriever.config.rescored and retriever.feature_weights.any():
+            if self.traits is not None and retriever.rescores:
                 named = retriever.named[number.clamp(min=0)] * (number >= 0)
                 some = self.queries.some(chosen.tolist())
                 learnt = (value.cpu().numpy() for value in (together, cosine, named))

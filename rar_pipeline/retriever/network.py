@@ -173,7 +173,7 @@ class Retriever(nn.Module):
 
     Movies that training names at least twice are "known" and have a residual r_j and a bias of their own; all others are scored by their text and
     their facts alone, so that a movie added yesterday can be retrieved at once. c is a setting: training learns what is to be added to a search by
-    text. The weights a, n and w, of co-occurrence, newcomers (newcomers.py) and features, are fitted apart (rounds.py). Item vectors are
+    text. The weights a, n and w, of co-occurrence, newcomers (newcomers.py) and features, are fitted apart (fitting.py). Item vectors are
     (z_j, P e_j) and queries (q, c P t), with P the principal axes of the embeddings, so that one product gives all but the bias and those three.
     Embeddings `items` (N, E) and `facts` (N, F) are handed in: they belong to the corpus.
     """
@@ -213,6 +213,11 @@ class Retriever(nn.Module):
         self.register_buffer("named", torch.zeros(config.known))  # log(1 + training dialogues that name a known movie)
         self.feature_weights: Tensor
         self.register_buffer("feature_weights", torch.zeros(len(FEATURES)))
+
+    @property
+    def rescores(self) -> bool:
+        """Whether the best of a search get features added, if the catalogue has traits."""
+        return self.config.rescored > 0 and bool(self.feature_weights.any())
 
     def vectors(self, items: Tensor, known: Tensor) -> Tensor:
         """Item vectors: items (n, E) text embeddings, known (n,) index of the residual or -1 -> (n, H + A)."""

@@ -1,7 +1,7 @@
 """Movies without a residual that resemble a movie of the history: sequels above all, which no training conversation could name.
 
 Scored by its text alone, the sequel that a seeker of "Jurassic Park" may like stands far behind all that training knows by name. What is added to its
-score is weight x (cosine of the two texts - LIKENESS), the largest over the history; the weight is fitted on validation (rounds.py).
+score is weight x (cosine of the two texts - LIKENESS), the largest over the history; the weight is fitted on validation (fitting.py).
 Left out: movies with few votes, since among so many some resemble anything.
 """
 

@@ -26,14 +26,14 @@ FEATURES = (
     "rating",
     "genres asked for",  # how many of the genres that the conversation names it has
     "genres shared",  # its genres against those of each movie of the history: Jaccard, mean
-    "people asked for",  # how many of its people the conversation names
-    "people shared",  # how many of its people took part in a movie of the history, at most MOST_SHARED
+    "people asked for",  # how many of its people the conversation names, at most MOST_COUNTED
+    "people shared",  # how many of its people took part in a movie of the history, likewise
     "years apart",  # decades between it and the mean of the history; 1 without history
 )
-MOST_SHARED = 3
+MOST_COUNTED = 3
 PENALTY = 100.0  # of the squared weights, features standardised, beside the loss in nats of all targets
 FOLDS = 5
-MOST_CASES = 5_000  # of validation that weights are fitted on, evenly spread: enough for ten weights, and half a gigabyte
+MOST_CASES = 5_000  # of validation that weights are fitted on, evenly spread: enough for ten weights
 
 
 def features(
@@ -50,24 +50,26 @@ def features(
     together, cosine, named: (b, M), what the retriever knows of them.
     """
     found = np.zeros((*rows.shape, len(FEATURES)), np.float32)
-    found[..., 0], found[..., 1], found[..., 2] = together, cosine, named
-    found[..., 3], found[..., 4] = traits.facts[rows, 0], traits.rating[rows]
-    found[..., 9] = 1.0
+    of = {name: found[..., place] for place, name in enumerate(FEATURES)}  # what is written here stands in `found`
+    of["together"][:], of["cosine"][:], of["named"][:] = together, cosine, named
+    of["votes"][:], of["rating"][:] = traits.facts[rows, 0], traits.rating[rows]
+    of["years apart"][:] = 1.0
     for place, (history, wish) in enumerate(zip(histories, wishes, strict=True)):
         movies, past = rows[place], list(history)
         genres = traits.genres[movies].astype(np.float32)  # (M, G)
-        found[place, :, 5] = genres[:, sorted(wish.genres)].sum(axis=1)
+        of["genres asked for"][place] = genres[:, sorted(wish.genres)].sum(axis=1)
         who = np.zeros((traits.people.shape[1], 2), np.float32)  # of each person: asked for, in the history
         who[sorted(wish.people), 0] = 1
         if past:
             before = traits.genres[past].astype(np.float32)  # (L, G)
             both = genres @ before.T  # (M, L)
             either = genres.sum(axis=1, keepdims=True) + before.sum(axis=1) - both
-            found[place, :, 6] = (both / np.maximum(either, 1)).mean(axis=1)
+            of["genres shared"][place] = (both / np.maximum(either, 1)).mean(axis=1)
             who[traits.people[past].indices, 1] = 1
-            found[place, :, 9] = np.abs(traits.facts[movies, 2] - traits.facts[past, 2].mean())
+            of["years apart"][place] = np.abs(traits.facts[movies, 2] - traits.facts[past, 2].mean())
         if who.any():
-            found[place, :, 7:9] = np.minimum(traits.people[movies] @ who, MOST_SHARED)
+            counted = np.minimum(traits.people[movies] @ who, MOST_COUNTED)
+            of["people asked for"][place], of["people shared"][place] = counted.T
     return found
 
 

@@ -1,7 +1,7 @@
 """Supervision from tables to versions on disk: the entries that assets and library users call.
 
 `pretrain` learns from the training dialogues of all data sets, what has no text included; `supervised_round` goes on from there with the dialogues
-of one data set and fits the weight of the co-occurrence feature on its validation cases. That is round 0.
+of one data set and has weights fitted on its validation cases (fitting.py). That is round 0.
 """
 
 from __future__ import annotations
@@ -20,9 +20,9 @@ from rar_pipeline.files import content_hash, digest
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.cooccurrence import ease, strongest
 from rar_pipeline.retriever.examples import Encode, build_queries, known_movies, positives, refusals, training_sets
-from rar_pipeline.retriever.ranking_quality import ndcg, ndcg_by_case
+from rar_pipeline.retriever.fitting import Fitting
 from rar_pipeline.retriever.ratings import rating_cases
-from rar_pipeline.retriever.rescoring import FEATURES, FOLDS, MOST_CASES, fit_weights
+from rar_pipeline.retriever.rescoring import FEATURES
 from rar_pipeline.retriever.version import Version, load, read_record, save, unchanged
 from rar_pipeline.settings import Settings
 from rar_pipeline.tables import ALL
@@ -62,8 +62,6 @@ SHAPE_SETTINGS = {
     "newcomer_votes",
     "rescored",
 }
-COOCCURRENCE_WEIGHTS = (0.0, 5.0, 10.0, 20.0, 40.0, 60.0, 80.0)
-NEWCOMER_WEIGHTS = (0.0, 5.0, 10.0, 15.0, 20.0, 30.0)
 
 
 def pick_device(setting: str) -> str:
@@ -224,18 +222,13 @@ def supervised_round(
         raise RarError(f"{dataset}: no training case has a target in the corpus; check the mentions' links")
     config = training_config(settings, epochs=settings.epochs, learning_rate=settings.tuning_learning_rate)
     places = attempts / fingerprint, (logs or attempts.with_name("logs")) / fingerprint
-    if retriever.config.neighbours:  # so that the epochs are judged as the version will serve
-        window = {"turns": settings.context_turns, "max_history": settings.max_history}
-        fit_cooccurrence_weight(
-            retriever, catalogue, before.known, build_queries(judged, catalogue, encode, **window), judged, log
-        )
+    window = {"turns": settings.context_turns, "max_history": settings.max_history}
+    fitting = Fitting(catalogue, before.known, build_queries(judged, catalogue, encode, **window), judged, log)
+    fitting.cooccurrence(retriever)  # so that the epochs are judged as the version will serve
     fitted = _fit(retriever, before.known, taught, judged, catalogue, encode, config, settings, places, log)
-    if retriever.config.neighbours:
-        fit_cooccurrence_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
-    if retriever.config.newcomers:
-        fit_newcomer_weight(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
-    if retriever.config.rescored:
-        fit_feature_weights(fitted.retriever, catalogue, before.known, fitted.validation, judged, log)
+    fitting.cooccurrence(fitted.retriever)
+    fitting.newcomers(fitted.retriever)
+    fitting.features(fitted.retriever)
     version = Version(
         "round_0",
         dataset,
@@ -246,7 +239,7 @@ def supervised_round(
         before.known,
         {
             **fitted.figures,
-            **validate(fitted.retriever, catalogue, before.known, fitted.validation, judged),
+            **validate(fitted.retriever, catalogue, before.known, fitting.queries, judged),
             "known_movies": len(before.known),
             "cooccurrence_weight": float(fitted.retriever.cooccurrence_weight),
             "newcomer_weight": float(fitted.retriever.newcomer_weight),
@@ -262,12 +255,11 @@ def supervised_round(
 
 @dataclass(frozen=True)
 class _Fitted:
-    """A retriever of the best epoch, what was found on the way, and the queries of the validation cases."""
+    """A retriever of the best epoch, and what was found on the way."""
 
     retriever: Retriever
     figures: dict[str, float]
     curve: list[dict[str, float]]
-    validation: Queries
 
 
 def _fit(
@@ -310,112 +302,7 @@ def _fit(
         "epochs": len(module.curve),
         "parameters": sum(parameter.numel() for parameter in fitted.parameters()),
     }
-    return _Fitted(fitted, figures, module.curve, validation)
-
-
-def fit_cooccurrence_weight(
-    retriever: Retriever,
-    catalogue: Catalogue,
-    known: list[str],
-    validation: Queries,
-    cases: pl.DataFrame,
-    log: Callable[[str], None],
-) -> None:
-    """Give a retriever's co-occurrence feature the weight that is best on validation (N@50: what is found, and how far up).
-
-    On the dialogues that it was made of it looks better than it is, so training leaves it out.
-    """
-    import torch
-
-    found = _ndcg_by_weight(retriever, catalogue, known, validation, cases, "cooccurrence_weight", COOCCURRENCE_WEIGHTS)
-    best = max(found, key=lambda weight: (found[weight], -weight))
-    retriever.cooccurrence_weight = torch.tensor(best)
-    log(f"co-occurrence weight: validation N@50 {_listed(found)}; kept {best:g}")
-
-
-def fit_newcomer_weight(
-    retriever: Retriever,
-    catalogue: Catalogue,
-    known: list[str],
-    validation: Queries,
-    cases: pl.DataFrame,
-    log: Callable[[str], None],
-) -> None:
-    """Give a retriever's newcomers the weight that is best on validation (N@50); of equal ones the largest, which shows most of the corpus."""
-    import torch
-
-    found = _ndcg_by_weight(retriever, catalogue, known, validation, cases, "newcomer_weight", NEWCOMER_WEIGHTS)
-    best = max(found, key=lambda weight: (found[weight], weight))
-    retriever.newcomer_weight = torch.tensor(best)
-    log(f"newcomer weight: validation N@50 {_listed(found)}; kept {best:g}")
-
-
-def fit_feature_weights(
-    retriever: Retriever,
-    catalogue: Catalogue,
-    known: list[str],
-    validation: Queries,
-    cases: pl.DataFrame,
-    log: Callable[[str], None],
-) -> None:
-    """Give a retriever the weights of features that are likeliest on validation, if they help there.
-
-    They do where N@50 rises by more than a standard error when each dialogue is ranked by the weights of others (five folds).
-    """
-    import numpy as np
-    import torch
-
-    from rar_pipeline.retriever.search import build_index, features_of, search
-
-    index = build_index(retriever, catalogue, known)
-    if index.traits is None or not len(validation):
-        return
-    some = range(0, len(validation), -(-len(validation) // MOST_CASES))
-    validation, cases = validation.some(some), cases[list(some)]
-    rows, scores = search(index, validation, retriever.config.rescored)
-    found = features_of(index, validation, rows)
-    wanted = np.array(
-        [
-            np.isin(row, catalogue.rows([target for target in targets if target not in set(refused)]))
-            for row, targets, refused in zip(rows, cases["targets"], cases["disliked"], strict=True)
-        ]
-    )
-    fold = np.array([int(digest("features", dialogue), 16) % FOLDS for dialogue in cases["dialogue_id"]])
-    ranked = rows.copy()
-    for number in range(FOLDS):
-        mine = fold == number
-        values = scores[mine] + found[mine] @ fit_weights(scores[~mine], found[~mine], wanted[~mine])
-        ranked[mine] = np.take_along_axis(rows[mine], np.lexsort((rows[mine], -values), axis=1), axis=1)
-    before, after = (ndcg_by_case(lists[:, :50], cases, catalogue) for lists in (rows, ranked))
-    gain, error = (after - before).mean(), (after - before).std() / np.sqrt(len(cases))
-    helps = bool(gain > error)
-    told = f"validation N@50 {before.mean():.4f}, with them {after.mean():.4f} (standard error of the gain {error:.4f}, {FOLDS} folds)"
-    log(f"features: {told}; {'kept' if helps else 'left out'}")
-    if helps:
-        retriever.feature_weights = torch.from_numpy(fit_weights(scores, found, wanted))
-        weights = zip(FEATURES, retriever.feature_weights.tolist(), strict=True)
-        log("weights of features: " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights))
-
-
-def _ndcg_by_weight(
-    retriever: Retriever,
-    catalogue: Catalogue,
-    known: list[str],
-    validation: Queries,
-    cases: pl.DataFrame,
-    name: Literal["cooccurrence_weight", "newcomer_weight"],
-    weights: tuple[float, ...],
-) -> dict[float, float]:
-    """Validation N@50 under every weight of a feature."""
-    from rar_pipeline.retriever.search import build_index, search
-
-    index = build_index(retriever, catalogue, known)
-    lists = {weight: search(index, validation, 50, **{name: weight})[0] for weight in weights}
-    return {weight: ndcg(found, cases, catalogue) for weight, found in lists.items()}
-
-
-def _listed(recall: dict[float, float]) -> str:
-    return ", ".join(f"{weight:g}: {value:.4f}" for weight, value in recall.items())
+    return _Fitted(fitted, figures, module.curve)
 
 
 def validate(

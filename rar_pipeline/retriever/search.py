@@ -45,7 +45,7 @@ class Index:
     @property
     def rescores(self) -> bool:
         """Whether the best of the exact search get features added."""
-        return self.traits is not None and self.retriever.config.rescored > 0 and bool(self.retriever.feature_weights.any())
+        return self.traits is not None and self.retriever.rescores
 
 
 def known_numbers(catalogue: Catalogue, known: list[str]) -> np.ndarray:

@@ -15,9 +15,9 @@ from rar_pipeline.files import sha256_of
 from rar_pipeline.preference.pools import Pools
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
+from rar_pipeline.retriever.fitting import Fitting
 from rar_pipeline.retriever.network import NetworkConfig, Retriever
-from rar_pipeline.retriever.rescoring import FEATURES, MOST_SHARED, features, fit_weights
-from rar_pipeline.retriever.rounds import fit_feature_weights
+from rar_pipeline.retriever.rescoring import FEATURES, MOST_COUNTED, features, fit_weights
 from rar_pipeline.retriever.search import build_index, features_of, search
 from rar_pipeline.retriever.traits import Traits, Wish, build_traits
 from rar_pipeline.retriever.version import RECORD, WEIGHTS, Version, load, save
@@ -67,7 +67,7 @@ def test_no_more_people_are_counted_than_the_most() -> None:
     traits = traits_of([(["Drama"], cast, 5.0, 1995), (["Drama"], cast, 5.0, 1999)])
     nothing = np.zeros((1, 1), np.float32)
     found = features(traits, [[0]], [Wish()], np.array([[1]]), nothing, nothing, nothing)
-    assert found[0, 0, PLACE["people shared"]] == MOST_SHARED
+    assert found[0, 0, PLACE["people shared"]] == MOST_COUNTED
 
 
 @pytest.mark.parametrize("factor", [1.0, 0.4])
@@ -178,7 +178,7 @@ def test_weights_are_kept_only_where_they_help_dialogues_that_they_were_not_fitt
         )
         told: list[str] = []
         retriever.feature_weights = torch.zeros(len(FEATURES))
-        fit_feature_weights(retriever, catalogue, known, many, cases, told.append)
+        Fitting(catalogue, known, many, cases, told.append).features(retriever)
         assert bool(retriever.feature_weights.any()) is kept, told
         if kept:
             assert retriever.feature_weights[PLACE["people asked for"]] > 1
