@@ -14,7 +14,7 @@ import sys
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 import lightning  # noqa: TID253
 import numpy as np
@@ -78,7 +78,7 @@ class Watch(lightning.Callback):
 
     def on_validation_end(self, trainer: lightning.Trainer, pl_module: lightning.LightningModule) -> None:
         """Complete the point of the curve and tell it."""
-        point = pl_module.curve[-1]  # type: ignore[union-attr, index, operator]
+        point = cast(SequenceModule, pl_module).curve[-1]
         point["cpu_seconds"], point["wall_seconds"] = (round(seconds, 1) for seconds in self.spent())
         self.tell(
             f"epoch {point['epoch']} step {point['step']}: loss {point['loss']:.4f}, validation R@10 {point['recall_10']:.4f} "

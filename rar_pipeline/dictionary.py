@@ -54,12 +54,12 @@ def _section(table: Table) -> str:
     return "\n".join(lines)
 
 
-def _type(dtype: pl.DataType) -> str:
+def _type(dtype: object) -> str:
     if isinstance(dtype, pl.Array):
-        return f"vector of {dtype.size} {_type(dtype.inner)}"  # type: ignore[arg-type]
+        return f"vector of {dtype.size} {_type(dtype.inner)}"
     if isinstance(dtype, pl.List):
-        return f"list of {_type(dtype.inner)}"  # type: ignore[arg-type]
-    names = {
+        return f"list of {_type(dtype.inner)}"
+    names: dict[object, str] = {
         pl.String(): "text",
         pl.Int64(): "integer",
         pl.Float64(): "number",

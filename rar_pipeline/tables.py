@@ -67,10 +67,16 @@ class Table:
             if column.name not in frame.columns:
                 raise RarError(f"table {self.stage}/{self.name}: column {column.name!r} is missing")
             found = frame.schema[column.name]
-            vectors = isinstance(found, pl.Array) and isinstance(column.dtype, pl.Array)  # their width is the encoder's
-            if found != column.dtype and not (vectors and found.inner == column.dtype.inner):  # type: ignore[attr-defined]
+            if not _alike(found, column.dtype):
                 raise RarError(f"table {self.stage}/{self.name}: column {column.name!r} is {found}, expected {column.dtype}")
         return frame.select(list(self.schema))
+
+
+def _alike(found: pl.DataType, wanted: pl.DataType) -> bool:
+    """Whether two types are the same; vectors may be of any width, which is the encoder's."""
+    if isinstance(found, pl.Array) and isinstance(wanted, pl.Array):
+        return found.inner == wanted.inner
+    return found == wanted
 
 
 RAW_FILES = Table(
