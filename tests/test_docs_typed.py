@@ -75,6 +75,7 @@ TYPED: dict[str, Typed] = {
     "dagster job backfill -m rar_pipeline.definitions -j retrain --partitions redial,inspired --noprompt": Typed(world="sample"),
     "make run SOURCES=../mirror": Typed(shows="report: "),
     "make run SOURCES=../mirror PRESET=full": Typed(shows="report: "),
+    "RAR_SOURCES=../mirror dagster asset materialize -m rar_pipeline.definitions --select round_0/retriever --partition redial": Typed(),
     "RAR_SOURCES=../mirror dagster asset materialize -m rar_pipeline.definitions --select judge_check --partition redial": Typed(),
     "python -m rar_pipeline.cli --sources ../mirror serve -d inspired --version round_0": Typed(
         serves="http://127.0.0.1:{port}/api/health"
