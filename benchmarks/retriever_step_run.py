@@ -1,6 +1,7 @@
 """Full training steps of one system, timed from within, so that start-up is left out. `python -m benchmarks.retriever_step_run SYSTEM ...`.
 
-Ours: the retriever's blocks over packed histories, one of the losses of softmax.py, the fused AdamW (for `sparse`: SparseAdam for table and bias).
+Ours: the retriever's blocks over packed histories, one of the losses of softmax.py, the fused AdamW (for `sparse`: SparseAdam for table and bias, so
+that only the rows that a step touched move).
 The peer: lrurec_reference.py. Every run appends one line of JSON to --told: CPU and wall seconds a step, last loss.
 """
 
@@ -19,9 +20,9 @@ from torch.nn import functional as F  # noqa: TID253
 from benchmarks.lrurec_reference import ReferenceConfig, ReferenceLRURec, reference_optimiser, reference_step
 from rar_pipeline.retriever.network import Blocks, Dropout, NetworkConfig
 from rar_pipeline.retriever.scan import Packing
-from rar_pipeline.retriever.softmax import Kind, Matmul, clip_gradients, draw_uniform, softmax_loss
+from rar_pipeline.retriever.softmax import KeptGradients, Kind, Matmul, clip_gradients, draw_uniform, softmax_loss
 
-SYSTEMS: dict[str, tuple[Kind, Matmul, bool]] = {  # ours: kind of softmax, its matmul, sparse gradients of the table
+SYSTEMS: dict[str, tuple[Kind, Matmul, bool]] = {  # ours: kind of softmax, its matmul, sparse updates of the table
     "exact float32": ("exact", "float32", False),
     "exact bfloat16": ("exact", "bfloat16", False),
     "sampled": ("sampled", "float32", False),
@@ -59,11 +60,12 @@ def our_step(model: OurLRURec, system: str, negatives: int, learning_rate: float
     rest = [parameter for parameter in model.parameters() if all(parameter is not item for item in items)]
     dense = rest if sparse else [model.table, *rest]
     decayed = [parameter for parameter in dense if parameter.dim() > 1]
-    kept = [parameter for parameter in dense if parameter.dim() == 1] + ([] if sparse else [model.bias])
-    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": kept, "weight_decay": 0.0}]
+    undecayed = [parameter for parameter in dense if parameter.dim() == 1] + ([] if sparse else [model.bias])
+    groups = [{"params": decayed, "weight_decay": weight_decay}, {"params": undecayed, "weight_decay": 0.0}]
     optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=learning_rate, fused=True)]
     if sparse:
         optimisers.append(torch.optim.SparseAdam(items, lr=learning_rate))
+    kept = KeptGradients(items) if kind == "sampled" and not sparse else None
 
     def step(history: Tensor, targets: Tensor) -> float:
         for optimiser in optimisers:
@@ -71,10 +73,19 @@ def our_step(model: OurLRURec, system: str, negatives: int, learning_rate: float
         queries, places = model(history)
         drawn = draw_uniform(len(model.table), negatives) if kind == "sampled" else None
         loss = softmax_loss(
-            kind, queries, model.table, model.bias, targets.flatten()[places] - 1, matmul=matmul, negatives=drawn, sparse=sparse
+            kind,
+            queries,
+            model.table,
+            model.bias,
+            targets.flatten()[places] - 1,
+            matmul=matmul,
+            negatives=drawn,
+            sparse=kind == "sampled",
         )
         loss.backward()
         clip_gradients(model.parameters(), 5.0)
+        if kept is not None:
+            kept.fill()
         for optimiser in optimisers:
             optimiser.step()
         return float(loss.detach())

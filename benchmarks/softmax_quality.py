@@ -27,7 +27,7 @@ from benchmarks.report import Row, show
 from benchmarks.retriever_step_run import SYSTEMS, OurLRURec
 from rar_pipeline.errors import RarError
 from rar_pipeline.retriever.sequences import Sequences, WindowBatches, left_padded, ranks, windows
-from rar_pipeline.retriever.softmax import Negatives, clip_gradients, draw_uniform, draw_weighted, softmax_loss
+from rar_pipeline.retriever.softmax import KeptGradients, Negatives, clip_gradients, draw_uniform, draw_weighted, softmax_loss
 
 PEER = "exact float32"
 CUT = 10
@@ -67,6 +67,7 @@ class Trainee:
         self.optimisers: list[torch.optim.Optimizer] = [torch.optim.AdamW(groups, lr=settings.learning_rate, fused=True)]
         if self.sparse:
             self.optimisers.append(torch.optim.SparseAdam(table, lr=settings.sparse_rate))
+        self.kept = KeptGradients(table) if self.kind == "sampled" and not self.sparse else None
 
     def step(self, history: Tensor, following: Tensor) -> float:
         """One step; history (batch, length) int64 of 1 .. N, left-padded with 0, and the next items as rows; the loss in nats."""
@@ -82,10 +83,12 @@ class Trainee:
             following.flatten()[places],
             matmul=self.matmul,
             negatives=self._draw() if self.kind == "sampled" else None,
-            sparse=self.sparse,
+            sparse=self.kind == "sampled",
         )
         loss.backward()
         clip_gradients(self.model.parameters(), self.settings.clip)
+        if self.kept is not None:
+            self.kept.fill()
         for optimiser in self.optimisers:
             optimiser.step()
         self.cpu += time.process_time() - begun

@@ -170,6 +170,34 @@ def clip_gradients(parameters: Iterable[Tensor], largest: float) -> Tensor:
     return norm
 
 
+class KeptGradients:
+    """Dense gradients, for an optimiser that wants them, of parameters whose losses give sparse ones.
+
+    Autograd allocates and zeroes a whole table for every use of it, which takes longer than AdamW's pass over the table. Here one buffer a parameter
+    is kept, of which a step writes the rows that it touched and those of the step before. Between `fill` and the next call nothing else may write
+    to the gradients' rows.
+    """
+
+    def __init__(self, parameters: Iterable[Tensor]) -> None:
+        self._kept = [(parameter, torch.zeros_like(parameter, requires_grad=False)) for parameter in parameters]
+        self._touched: list[Tensor | None] = [None] * len(self._kept)
+
+    @torch.no_grad()
+    def fill(self) -> None:
+        """Put dense gradients of the same values in place of the parameters' sparse ones. Raises ValueError where one has none that is sparse."""
+        for number, (parameter, buffer) in enumerate(self._kept):
+            if parameter.grad is None or not parameter.grad.is_sparse:
+                raise ValueError(
+                    "a parameter has no sparse gradient; was the loss computed with sparse=True, and backward called?"
+                )
+            if (before := self._touched[number]) is not None:
+                buffer[before] = 0
+            sparse = parameter.grad.coalesce()
+            rows = sparse.indices()[0]
+            buffer[rows] = sparse.values()
+            self._touched[number], parameter.grad = rows, buffer
+
+
 class _ExactSoftmax(torch.autograd.Function):
     """All items are candidates; a query's target is taken from them and counted as its own."""
 

@@ -14,6 +14,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from rar_pipeline.retriever import softmax
 from rar_pipeline.retriever.softmax import (
+    KeptGradients,
     Negatives,
     candidate_softmax,
     clip_gradients,
@@ -274,6 +275,32 @@ def test_sparse_gradients_are_clipped_as_dense_ones(largest: float) -> None:
         clipped.append([norm, *(part.grad.to_dense() for part in parameters if part.grad is not None)])
     for dense, found in zip(*clipped, strict=True):
         torch.testing.assert_close(found, dense)
+
+
+def test_steps_with_kept_gradients_are_those_with_dense_ones() -> None:
+    queries, start, offsets, targets = case(9, 400, 5)
+    tables = []
+    for sparse in (False, True):
+        table, bias = torch.nn.Parameter(start.clone()), torch.nn.Parameter(offsets.clone())
+        optimiser, kept = torch.optim.AdamW([table, bias], lr=0.1), KeptGradients([table, bias])
+        for step in range(4):  # other rows are touched in each
+            optimiser.zero_grad()
+            drawn = draw_uniform(400, 30, torch.Generator().manual_seed(step))
+            sampled_softmax(queries, table, bias, (targets + 7 * step) % 400, drawn, sparse=sparse).backward()
+            clip_gradients([table, bias], 0.5)
+            if sparse:
+                kept.fill()
+            optimiser.step()
+        tables.append((table.detach(), bias.detach()))
+    for dense, found in zip(*tables, strict=True):
+        torch.testing.assert_close(found, dense)
+    assert (tables[0][0] != start).any(dim=1).sum() > 100
+
+
+def test_kept_gradients_want_sparse_ones() -> None:
+    table = torch.nn.Parameter(torch.zeros(3, 2))
+    with pytest.raises(ValueError, match="sparse=True"):
+        KeptGradients([table]).fill()
 
 
 def test_the_kind_chooses_the_loss() -> None:
