@@ -29,11 +29,15 @@ FEATURES = (
     "people asked for",  # how many of its people the conversation names, at most MOST_COUNTED
     "people shared",  # how many of its people took part in a movie of the history, likewise
     "years apart",  # decades between it and the mean of the history; 1 without history
+    "decade asked for",  # whether it is of a decade that the seeker names
+    "new asked for",  # decades since 2000, where the seeker wants something new
+    "old asked for",  # the same, where the seeker wants something old
+    "genres refused",  # how many of the genres that the seeker does not want it has
 )
 MOST_COUNTED = 3
 PENALTY = 100.0  # of the squared weights, features standardised, beside the loss in nats of all targets
 FOLDS = 5
-MOST_CASES = 5_000  # of validation that weights are fitted on, evenly spread: enough for ten weights
+MOST_CASES = 5_000  # of validation that weights are fitted on, evenly spread: enough for so few weights
 
 
 def features(
@@ -58,6 +62,11 @@ def features(
         movies, past = rows[place], list(history)
         genres = traits.genres[movies].astype(np.float32)  # (M, G)
         of["genres asked for"][place] = genres[:, sorted(wish.genres)].sum(axis=1)
+        of["genres refused"][place] = genres[:, sorted(wish.refused)].sum(axis=1)
+        year = 2020 - 10 * traits.facts[movies, 2]
+        of["decade asked for"][place] = np.isin(np.floor(year / 10 + 1e-3) * 10, sorted(wish.decades))
+        of["new asked for"][place] = wish.new * (year - 2000) / 10
+        of["old asked for"][place] = wish.old * (year - 2000) / 10
         who = np.zeros((traits.people.shape[1], 2), np.float32)  # of each person: asked for, in the history
         who[sorted(wish.people), 0] = 1
         if past:

@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from rar_pipeline.retriever.training import TrainingConfig
 
 PRETRAINED = "pretrained"
-CODE = "5"  # raised when the same inputs would train another retriever
+CODE = "6"  # raised when the same inputs would train another retriever
 TRAINING_SETTINGS = {
     "seed",
     "batch",

@@ -1,4 +1,4 @@
-"""What is known of movies beside their texts, as numbers that a score can use: genres, people, year, votes, rating; and which of it a talk names."""
+"""What is known of movies beside their texts, as numbers that a score can use: genres, people, year, votes, rating; and what a talk asks for."""
 
 from __future__ import annotations
 
@@ -18,7 +18,13 @@ if TYPE_CHECKING:
 LONGEST_NAME = 4  # words of a person's name that is looked for; one word is none, since most are words of the language too
 SHORTEST_NAME = 7  # its letters and blanks: there are people called "A Man" and "T. I."
 MIDDLING = 6.0  # rating of a movie that nobody rated
+BEFORE = 4  # words before a genre among which "no" or "not" refuses it
 _WORD = re.compile(r"[^\W_]+")
+_DECADE = re.compile(r"\b(19|20)?(\d)0['\u2019]?s\b")  # 80s, '80s, 1980s, 80's
+_DECADES = {"fifties": 1950, "sixties": 1960, "seventies": 1970, "eighties": 1980, "nineties": 1990}
+_NEW = frozenset(["latest", "modern", "new", "newer", "newest", "recent", "recently"])
+_OLD = frozenset(["classic", "classics", "old", "older", "oldies", "vintage"])
+_NOT = frozenset(["arent", "cant", "dislike", "dont", "except", "hate", "isnt", "no", "not", "t", "without"])  # t: of "don't"
 # genres that sources call by several names
 _SAME_GENRE = {
     "Animated": "Animation",
@@ -54,10 +60,16 @@ _SAID = {
 
 @dataclass(frozen=True)
 class Wish:
-    """What a conversation names: numbers of genres and of people."""
+    """What a conversation asks for: numbers of genres and of people; in the seeker's words alone genres that are refused, decades (1980), and whether
+    it shall be something new or something old.
+    """
 
     genres: frozenset[int] = frozenset()
     people: frozenset[int] = frozenset()
+    refused: frozenset[int] = frozenset()
+    decades: frozenset[int] = frozenset()
+    new: bool = False
+    old: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -75,13 +87,28 @@ class Traits:
     names: dict[str, int]
 
     def wish(self, context: str) -> Wish:
-        """What a conversation names, one turn a line, `Speaker: words`."""
-        genres, people = set(), set()
+        """What a conversation asks for, one turn a line, `Speaker: words`."""
+        genres, people, refused, decades, times = set[int](), set[int](), set[int](), set[int](), set[str]()
         for line in context.split("\n"):
-            words = _WORD.findall(fold(line.partition(": ")[2]))
-            genres |= {self.words[word] for word in words if word in self.words}
+            speaker, _, said = line.partition(": ")
+            words = _WORD.findall(fold(said))
             people |= {self.names[name] for name in _phrases(words) if name in self.names}
-        return Wish(frozenset(genres), frozenset(people))
+            seeker = speaker == "Seeker"
+            for place, word in enumerate(words):
+                if word in self.words:
+                    no = seeker and not _NOT.isdisjoint(words[max(0, place - BEFORE) : place])
+                    (refused if no else genres).add(self.words[word])
+            if seeker:
+                times.update(words)
+                decades |= {_DECADES[word] for word in words if word in _DECADES} | set(_decades(said))
+        return Wish(
+            frozenset(genres),
+            frozenset(people),
+            frozenset(refused),
+            frozenset(decades),
+            not _NEW.isdisjoint(times),
+            not _OLD.isdisjoint(times),
+        )
 
 
 def build_traits(movies: pl.DataFrame, facts: np.ndarray) -> Traits:
@@ -108,6 +135,12 @@ def build_traits(movies: pl.DataFrame, facts: np.ndarray) -> Traits:
     rating = movies["rating"].fill_null(MIDDLING).to_numpy().astype(np.float32)
     names = {name: person for name, person in folded.items() if " " in name and len(name) >= SHORTEST_NAME}
     return Traits(genres, matrix, facts, rating, words, names)
+
+
+def _decades(said: str) -> Iterator[int]:
+    """Decades of a text that are written in figures; the 20s and later without a century are those of the 1900s."""
+    for century, ten in _DECADE.findall(said.lower()):
+        yield 100 * int(century or (19 if int(ten) >= 2 else 20)) + 10 * int(ten)
 
 
 def _phrases(words: list[str]) -> Iterator[str]:

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from rar_pipeline.errors import RarError
 from rar_pipeline.files import maker, sha256_of, write_json, writing
+from rar_pipeline.retriever.rescoring import FEATURES
 
 if TYPE_CHECKING:
     from rar_pipeline.retriever.network import Retriever
@@ -36,7 +37,8 @@ class Version:
 
 
 WEIGHTS, RECORD = "retriever.safetensors", "retriever.json"
-LATER = {"named", "feature_weights"}  # what versions of before do not have; as zeros they change nothing
+# what versions of before do not have, or of features only the first; as zeros they change nothing
+LATER = {"named", "feature_weights"}
 
 
 def save(folder: Path, retriever: Retriever, version: Version) -> Version:
@@ -86,6 +88,7 @@ def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
     """The retriever of a folder with its record. Raises RarError where the weights are missing, changed or damaged."""
     from safetensors import SafetensorError
     from safetensors.torch import load_file
+    from torch.nn.functional import pad
 
     from rar_pipeline.retriever.network import NetworkConfig, Retriever
 
@@ -94,7 +97,10 @@ def load(folder: Path, device: str = "cpu") -> tuple[Retriever, Version]:
     try:
         if sha256_of(folder / WEIGHTS) != version.weights_sha256:
             raise RuntimeError("its content is not what was saved")
-        missing, unexpected = retriever.load_state_dict(load_file(folder / WEIGHTS), strict=False)
+        weights = load_file(folder / WEIGHTS)
+        if (first := weights.get("feature_weights")) is not None:
+            weights["feature_weights"] = pad(first, (0, max(0, len(FEATURES) - len(first))))
+        missing, unexpected = retriever.load_state_dict(weights, strict=False)
         if wrong := [*(set(missing) - LATER), *unexpected]:
             raise RuntimeError(f"it does not fit the network: {', '.join(sorted(wrong)[:3])}")
     except (FileNotFoundError, SafetensorError, RuntimeError) as error:

@@ -60,6 +60,25 @@ def test_features_by_hand() -> None:
     assert of("people asked for") == [[0.0, 1.0], [0.0, 0.0]]
     assert of("people shared") == [[1.0, 0.0], [0.0, 0.0]]
     assert of("years apart") == [[2.0, 3.0], [1.0, 1.0]]  # decades
+    assert not any(
+        found[..., PLACE[name]].any() for name in ("decade asked for", "new asked for", "old asked for", "genres refused")
+    )
+
+
+def test_features_of_the_time_and_of_what_is_refused_by_hand() -> None:
+    traits = traits_of([(["Crime", "Drama"], [], 5.0, 1989), (["Drama"], [], 4.0, 1990), (["Comedy"], [], 3.0, 2005)])
+    wishes = [traits.wish("Seeker: a new one, no drama please"), traits.wish("Seeker: something old from the 80s")]
+    nothing = np.zeros((2, 3), np.float32)
+    found = features(traits, [[], []], wishes, np.array([[0, 1, 2]] * 2), nothing, nothing, nothing)
+
+    def of(name: str) -> list[list[float]]:
+        return found[..., PLACE[name]].astype(float).round(4).tolist()
+
+    assert of("genres refused") == [[1.0, 1.0, 0.0], [0.0, 0.0, 0.0]]
+    assert of("genres asked for") == [[0.0, 0.0, 0.0]] * 2
+    assert of("new asked for") == [[-1.1, -1.0, 0.5], [0.0, 0.0, 0.0]]  # decades since 2000
+    assert of("old asked for") == [[0.0, 0.0, 0.0], [-1.1, -1.0, 0.5]]
+    assert of("decade asked for") == [[0.0, 0.0, 0.0], [1.0, 0.0, 0.0]]
 
 
 def test_no_more_people_are_counted_than_the_most() -> None:
@@ -207,6 +226,19 @@ def test_a_version_of_before_there_were_features_serves_as_it_did(tmp_path: Path
     plain, values = search(build_index(retriever, replace(catalogue, traits=None), known), queries, 10)
     np.testing.assert_array_equal(found, plain)
     np.testing.assert_array_equal(scores, values)
+
+
+def test_features_that_a_version_did_not_know_change_nothing_in_it(tmp_path: Path) -> None:
+    retriever, catalogue, known, queries = with_traits()
+    folder = saved(tmp_path / "round_0", retriever, known)
+    weights = load_file(folder / WEIGHTS)
+    rewritten(folder, weights | {"feature_weights": weights["feature_weights"][:10].clone()})
+    older, _ = load(folder)
+    retriever.feature_weights[10:] = 0
+    for mine, expected in zip(
+        *(search(build_index(one, catalogue, known), queries, 10) for one in (older, retriever)), strict=True
+    ):
+        np.testing.assert_array_equal(mine, expected)
 
 
 @pytest.mark.parametrize("change", ["without a part", "with a part of another network"])

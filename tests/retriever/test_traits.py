@@ -60,6 +60,42 @@ def test_genres_are_asked_for_by_name_or_as_people_say_it(traits: Traits, words:
     assert sorted(traits.wish(f"Seeker: {words}").genres) == genres
 
 
+@pytest.mark.parametrize(
+    ("words", "asked", "refused"),
+    [
+        ("anything but no horror", [], [0]),
+        ("I don't really like scary films, but sci-fi is fine", [1], [0]),
+        ("I don\u2019t want horror", [], [0]),
+        ("not too long ago I saw a good old sci-fi film", [1], []),
+        ("horror, but not today", [0], []),
+    ],
+)
+def test_what_the_seeker_refuses_is_not_asked_for(traits: Traits, words: str, asked: list[int], refused: list[int]) -> None:
+    wish = traits.wish(f"Seeker: {words}")
+    assert (sorted(wish.genres), sorted(wish.refused)) == (asked, refused)
+    assert not traits.wish(f"Recommender: {words}").refused
+
+
+@pytest.mark.parametrize(
+    ("words", "decades"),
+    [
+        ("a film of the 80s", {1980}),
+        ("1990's or '70s", {1990, 1970}),
+        ("from the nineties, or the 2000s", {1990, 2000}),
+        ("the 10s, or the 60\u2019s", {2010, 1960}),
+        ("I saw 80 of them in 1984", set()),
+    ],
+)
+def test_decades_are_named_in_figures_or_words(traits: Traits, words: str, decades: set[int]) -> None:
+    assert traits.wish(f"Seeker: {words}").decades == decades
+    assert traits.wish(f"Recommender: {words}") == traits.wish("")
+
+
+def test_something_new_and_something_old(traits: Traits) -> None:
+    wishes = [traits.wish(f"Seeker: something {word}") for word in ("recent", "classic", "else")]
+    assert [(wish.new, wish.old) for wish in wishes] == [(True, False), (False, True), (False, False)]
+
+
 def test_a_world_without_genres_and_people_has_traits_too() -> None:
     bare = build_traits(
         MOVIES.with_columns(genres=None, directors=None, cast=None).cast(MOVIES.schema), np.zeros((3, 3), np.float32)
