@@ -2,14 +2,14 @@
 
 `together`: the co-occurrence feature of the score, learnt from other conversations, by the movie of the history that adds most. `shares`: a director,
 a leading actor or genres that it has in common with a movie of the history. `words`: words of the seeker that stand in its title, genres, names or
-plot. `meaning`: the cosine of conversation and movie, which is part of the score. `overall`: none of these; the network's reading of the whole
-conversation cannot be put in words.
+plot, or that name its decade. `meaning`: the cosine of conversation and movie, which is part of the score. `overall`: none of these; the network's
+reading of the whole conversation cannot be put in words.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -50,14 +50,20 @@ def reasons(
     said = _words(seeker) - _EMPTY
     for row in past:  # the title of a movie that was named says nothing of what is wished
         said -= _words(row["title"])
+    decades = queries.wishes[0].decades if queries.wishes else frozenset[int]()
     return [
-        _of(movies.row(catalogue.index[movie], named=True), past, said, together[place], cosines[place])
+        _of(movies.row(catalogue.index[movie], named=True), past, said, decades, together[place], cosines[place])
         for place, movie in enumerate(chosen)
     ]
 
 
 def _of(
-    row: Mapping[str, Any], past: Sequence[Mapping[str, Any]], said: set[str], together: int | None, cosine: float
+    row: Mapping[str, Any],
+    past: Sequence[Mapping[str, Any]],
+    said: set[str],
+    decades: Collection[int],
+    together: int | None,
+    cosine: float,
 ) -> list[Reason]:
     found = []
     if together is not None:
@@ -66,8 +72,11 @@ def _of(
     if shared:
         found.append(Reason(kind="shares", text=shared))
     texts = [row["title"], row["plot"] or "", *(row["genres"] or []), *(row["directors"] or []), *(row["cast"] or [])]
-    if words := sorted(said & _words(" ".join(texts))):
-        found.append(Reason(kind="words", text="you said: " + ", ".join(words[:4])))
+    words = sorted(said & _words(" ".join(texts)))[:4]
+    if row["year"] is not None and (decade := row["year"] // 10 * 10) in decades:
+        words.append(f"{decade}s")
+    if words:
+        found.append(Reason(kind="words", text="you said: " + ", ".join(words)))
     if cosine >= CLOSE:
         found.append(Reason(kind="meaning", text=f"its description is close to your words (cosine {cosine:.2f})"))
     return found or [Reason(kind="overall", text="fits the conversation as a whole")]

@@ -201,6 +201,19 @@ def test_reasons_are_facts_of_the_movies_and_words_that_were_said(champion: Cham
         assert card.why
 
 
+def test_a_movie_of_the_decade_that_was_asked_for_says_so(champion: Champion) -> None:
+    found = champion.recommend(talk("Something from the 2010s, or the nineties", movies=50))
+    asked = 0
+    for card in found.candidates:
+        words = [
+            word for reason in card.why if reason.kind == "words" for word in reason.text.removeprefix("you said: ").split(", ")
+        ]
+        decade = f"{(card.year or 0) // 10 * 10}s"
+        assert (decade in words) == (decade in ("2010s", "1990s"))
+        asked += decade in words
+    assert 0 < asked < len(found.candidates)
+
+
 def test_movies_that_the_corpus_does_not_know_do_no_harm(champion: Champion) -> None:
     found = champion.recommend(talk("Hello", liked=["tt9999999"], disliked=["nobody"], seen=["x:1"]))
     assert len(found.candidates) == 10
