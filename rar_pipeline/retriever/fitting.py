@@ -17,7 +17,7 @@ from rar_pipeline.files import digest
 from rar_pipeline.retriever.catalogue import Catalogue
 from rar_pipeline.retriever.examples import Queries
 from rar_pipeline.retriever.ranking_quality import ndcg, ndcg_by_case
-from rar_pipeline.retriever.rescoring import FEATURES, FOLDS, MOST_CASES, fit_weights
+from rar_pipeline.retriever.rescoring import FEATURES, FOLDS, MOST_CASES, SIGNS, fit_weights
 
 if TYPE_CHECKING:
     from rar_pipeline.retriever.network import Retriever
@@ -83,10 +83,11 @@ class Fitting:
             ]
         )
         fold = np.array([int(digest("features", dialogue), 16) % FOLDS for dialogue in cases["dialogue_id"]])
+        signs = [SIGNS.get(name, 0) for name in FEATURES]
         ranked = rows.copy()
         for number in range(FOLDS):
             mine = fold == number
-            values = scores[mine] + found[mine] @ fit_weights(scores[~mine], found[~mine], wanted[~mine])
+            values = scores[mine] + found[mine] @ fit_weights(scores[~mine], found[~mine], wanted[~mine], signs)
             ranked[mine] = np.take_along_axis(rows[mine], np.lexsort((rows[mine], -values), axis=1), axis=1)
         before, after = (ndcg_by_case(lists[:, :50], cases, self.catalogue) for lists in (rows, ranked))
         gain, error = (after - before).mean(), (after - before).std() / np.sqrt(len(cases))
@@ -94,7 +95,7 @@ class Fitting:
         told = f"validation N@50 {before.mean():.4f}, with them {after.mean():.4f} (standard error of the gain {error:.4f}, {FOLDS} folds)"
         self.log(f"features: {told}; {'kept' if helps else 'left out'}")
         if helps:
-            retriever.feature_weights = torch.from_numpy(fit_weights(scores, found, wanted))
+            retriever.feature_weights = torch.from_numpy(fit_weights(scores, found, wanted, signs))
             weights = zip(FEATURES, retriever.feature_weights.tolist(), strict=True)
             self.log("weights of features: " + ", ".join(f"{name} {weight:.3g}" for name, weight in weights))
 

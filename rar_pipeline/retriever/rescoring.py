@@ -34,6 +34,15 @@ FEATURES = (
     "old asked for",  # the same, where the seeker wants something old
     "genres refused",  # how many of the genres that the seeker does not want it has
 )
+# what is asked for never counts against a movie, what is refused never for it, whatever a few cases say
+SIGNS = {
+    "genres asked for": 1,
+    "people asked for": 1,
+    "decade asked for": 1,
+    "new asked for": 1,
+    "old asked for": -1,
+    "genres refused": -1,
+}
 MOST_COUNTED = 3
 PENALTY = 100.0  # of the squared weights, features standardised, beside the loss in nats of all targets
 FOLDS = 5
@@ -82,10 +91,11 @@ def features(
     return found
 
 
-def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np.ndarray:
+def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray, signs: Sequence[int] | None = None) -> np.ndarray:
     """Weights (F,) of features `found` (n, M, F) beside `scores` (n, M), by which the `wanted` (n, M) bool movies are likeliest; 0 where none is.
 
-    Scores of places without a movie are -inf.
+    Scores of places without a movie are -inf. `signs` (F,), 1, -1 or 0 for either: a weight of the other sign is left out, and the rest
+    are fitted again.
     """
     import torch
 
@@ -98,9 +108,27 @@ def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np
     x = torch.from_numpy(((found[there] - mean) / scale).astype(np.float64))
     score = torch.from_numpy(np.where(empty, 0.0, scores[there]).astype(np.float64))
     mask, y = torch.from_numpy(empty), torch.from_numpy(wanted[there].astype(np.float64))
-    weights, factor = torch.zeros(x.shape[-1], dtype=torch.float64, requires_grad=True), torch.ones((), dtype=torch.float64)
-    factor.requires_grad_()
-    optimiser = torch.optim.LBFGS([weights, factor], max_iter=200, line_search_fn="strong_wolfe")
+    kept, wanted_signs = np.ones(x.shape[-1], bool), np.zeros(x.shape[-1]) if signs is None else np.asarray(signs)
+    while True:
+        weights, trust = _likeliest(score, x[..., torch.from_numpy(kept)], y, mask)
+        wrong = weights * wanted_signs[kept] < 0
+        if not wrong.any():
+            break
+        kept[np.flatnonzero(kept)[wrong]] = False
+    fitted = np.zeros(len(kept), np.float32)
+    if trust > 0:  # else the score itself would count against a movie: nothing to go by
+        fitted[kept] = weights / scale[kept] / trust
+    return fitted
+
+
+def _likeliest(score: torch.Tensor, x: torch.Tensor, y: torch.Tensor, mask: torch.Tensor) -> tuple[np.ndarray, float]:
+    """Weights (F,) of standardised x (n, M, F) and the factor on `score` (n, M) by which the movies y (n, M) are likeliest; `mask`: no movie."""
+    import torch
+
+    weights, factor = torch.zeros(x.shape[-1], dtype=torch.float64), torch.ones((), dtype=torch.float64)
+    optimiser = torch.optim.LBFGS(
+        [weights.requires_grad_(), factor.requires_grad_()], max_iter=200, line_search_fn="strong_wolfe"
+    )
 
     def closure() -> torch.Tensor:
         optimiser.zero_grad()
@@ -111,6 +139,4 @@ def fit_weights(scores: np.ndarray, found: np.ndarray, wanted: np.ndarray) -> np
         return loss
 
     optimiser.step(closure)
-    if (trust := factor.item()) <= 0:  # the score itself would count against a movie: nothing to go by
-        return np.zeros(found.shape[-1], np.float32)
-    return (weights.detach().numpy() / scale / trust).astype(np.float32)
+    return weights.detach().numpy(), factor.item()

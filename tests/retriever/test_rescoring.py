@@ -111,6 +111,17 @@ def test_nothing_wanted_and_a_score_that_misleads_give_no_weights() -> None:
     assert not fit_weights(scores, found, scores.argmin(axis=1)[:, None] == np.arange(10)).any()
 
 
+def test_a_weight_of_the_wrong_sign_is_left_out_and_the_rest_fitted_without_it() -> None:
+    generator = np.random.default_rng(0)
+    scores, found = generator.normal(size=(2000, 20)), generator.normal(size=(2000, 20, 3))
+    utility = scores + found @ np.array([1.0, -0.5, 0.5]) + generator.gumbel(size=scores.shape)
+    wanted = utility.argmax(axis=1)[:, None] == np.arange(20)
+    free, signed = (fit_weights(scores, found, wanted, signs) for signs in (None, [1, 1, 0]))
+    assert free[0] > 0 > free[1]
+    assert signed[1] == 0
+    np.testing.assert_allclose(signed[[0, 2]], fit_weights(scores, found[..., [0, 2]], wanted), rtol=1e-4)
+
+
 def with_traits(rescored: int = 8) -> tuple[Retriever, Catalogue, list[str], Queries]:
     """The made-up catalogue with genres, people, votes and years, a retriever that weighs all features, and queries that wish something."""
     retriever, catalogue, known, queries = made_up()
