@@ -11,6 +11,7 @@ from contextlib import closing
 from dataclasses import dataclass
 from html.parser import HTMLParser
 from pathlib import Path
+from typing import Any
 
 import dagster as dg
 import duckdb
@@ -483,3 +484,42 @@ def test_feedback_is_collected_of_a_judge_that_beats_the_retriever_and_of_no_oth
         assert materialise(settings, "report").success
         page = (lake.folder("evaluation", "report") / "report.html").read_text(encoding="utf-8")
         assert "Collection stopped: the judge&#39;s order does not beat" in page
+
+
+class TwoModels(Judge):
+    """Two models at one endpoint: one that knows the targets, and one that guesses."""
+
+    def __init__(self, cases: pl.DataFrame, movies: pl.DataFrame) -> None:
+        super().__init__(cases, movies, knows=True)
+        self.guesser = Judge(cases, movies, knows=False)
+
+    def ranked(self, body: dict[str, Any]) -> str:
+        return super().ranked(body) if body["model"] == "that-knows" else self.guesser.ranked(body)
+
+
+def test_a_further_model_at_the_endpoint_re_ranks_the_same_candidates_and_is_set_beside_the_first(
+    chain: Chain, tmp_path: Path
+) -> None:
+    lake = Lake(root=str(Path(shutil.copytree(chain.settings.lake, tmp_path / "lake", symlinks=True)) / chain.settings.world))
+    changes = {"lake": tmp_path / "lake", "llm_model": "that-guesses", "backbones": ("that-knows",), "candidates": 200}
+    changes |= {"judged_cases": 20, "further_objectives": (), "order_cases": 0}
+    with served(TwoModels(lake.read(CASES, DATASET), lake.read(MOVIES))) as address:
+        settings = chain.settings.model_copy(update=changes | {"llm_base_url": address})
+        assert materialise(settings, "recommendations", "metrics", "leaderboard", "report").success
+    newest = f"round_{settings.rounds}+llm"
+    lists = lake.read(RECOMMENDATIONS, DATASET).filter(pl.col("system").str.starts_with(newest))
+    lists = lists.filter(pl.col("system").is_in([newest, f"{newest} (that-knows)"]))
+    cases = {
+        system: (set(part["model"]), part.select("split", "case_id").sort("split", "case_id").rows())
+        for (system,), part in lists.group_by("system")
+    }
+    assert {system: models for system, (models, _) in cases.items()} == {
+        newest: {"that-guesses"},
+        f"{newest} (that-knows)": {"that-knows"},
+    }
+    assert cases[newest][1] == cases[f"{newest} (that-knows)"][1]
+    board = lake.read(LEADERBOARD).filter(protocol="fresh_turns", metric="N@10", split="test")
+    value = {(row["scope"], row["system"]): row["value"] for row in board.iter_rows(named=True)}
+    assert value["judged", f"{newest} (that-knows)"] > value["judged", newest]
+    page = (lake.folder("evaluation", "report") / "report.html").read_text(encoding="utf-8")
+    assert "that-guesses" in page and "that-knows" in page
